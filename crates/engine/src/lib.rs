@@ -1,0 +1,1 @@
+//! Moves octets between sockets and sessions on tokio-uring, a thread per core.

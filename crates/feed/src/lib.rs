@@ -1,0 +1,1 @@
+//! Sources of bindings: lease files and live feeds of DHCP servers.

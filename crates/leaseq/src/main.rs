@@ -1,0 +1,3 @@
+//! The `leaseq` command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The other side of leasequery: asks servers and reads their answers.

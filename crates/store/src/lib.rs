@@ -1,0 +1,1 @@
+//! The lease log, its indexes, recovery, compaction and cursors.

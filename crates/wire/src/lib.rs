@@ -1,0 +1,1 @@
+//! DHCPv4 and DHCPv6 leasequery messages, options and framing, without I/O or allocation.
