@@ -1,1 +1,44 @@
-//! The lease log, its indexes, recovery, compaction and cursors.
+//! The lease store: a log of every change of a binding, indexes derived from it, and walks over them.
+//!
+//! Events go in through [`Store::submit`]; one thread resolves them against what is stored, appends them to the log, waits
+//! until they are durable, applies them to the indexes, publishes them and only then acknowledges them. Readers on any
+//! thread take a [`View`] for a turn, look bindings up or go on with a walk, and drop it; they take no lock. The store knows
+//! bindings, not protocols: what a query may see, and in which message, is the business of `leaseq-session`.
+//!
+//! The files are described in `docs/store-format.md`.
+
+#![allow(dead_code, unused_imports)]
+
+mod error;
+mod event;
+mod options;
+mod record;
+mod scan;
+mod stats;
+mod store;
+mod time;
+mod topology;
+mod view;
+mod vpn;
+mod walk4;
+mod walk6;
+
+pub use error::{CommitError, OpenError, StopError, SubmitError};
+pub use event::{
+    Event, Event4, Event6, EventError, FeedEvent, HwAddr, INFINITE, LeaseKind, Link6,
+    MAX_CLIENT_ID, MAX_DUID, MAX_HOPS, MAX_RECORD, Relay6, State,
+};
+pub use options::{LoadPhase, LoadProgress, Options, SyncMode};
+pub use record::{Bind4, Bind6, Departed4, Departed6, FeedRecord, Hop, Hops, Record};
+pub use scan::{Scan, ScanFrom, Scanned};
+pub use stats::{FamilyStats, FeedState, Stats, VerifyReport};
+pub use store::{Committed, Store, Ticket};
+pub use time::{Clock, ManualClock, ServerClock, Stamp, SystemClock};
+pub use topology::{LinkConfig, MAX_CONFIGURED4, Prefix6, Range4, Topology, TopologyError};
+pub use view::{LinkId, Published, Reader, View};
+pub use vpn::{Vpn, VpnRef, VpnSelect};
+pub use walk4::{
+    BATCH, Batch4, BatchAll4, Configured4, Found4, FoundAll4, Place, Progress, Selector4, Walk4,
+    WalkAll4,
+};
+pub use walk6::{Group, Selector6, Step6, Walk6};
