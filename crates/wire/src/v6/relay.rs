@@ -65,8 +65,8 @@ impl<'a> RelayMessage<'a> {
 
 /// The relayed messages in one another, outermost (nearest to the server) first, at most [`MAX_HOPS`].
 ///
-/// Ends after the first one without RELAY_MSG, or before a RELAY_MSG that is not a relayed message; an outermost one
-/// that cannot be read is an error.
+/// Ends after the one whose RELAY_MSG is missing or is not a relayed message, but the client's own. One that cannot be
+/// read is an error, and the last item.
 #[derive(Clone, Debug)]
 pub struct RelayChain<'a> {
     octets: Option<&'a [u8]>,
@@ -88,22 +88,15 @@ impl<'a> Iterator for RelayChain<'a> {
     type Item = Result<RelayMessage<'a>, ParseError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let octets = self.octets.take()?;
-        let inner_of_another = self.hops > 0;
-        match RelayMessage::parse(octets) {
-            // The client's own message: the innermost RELAY_MSG was not removed.
-            Err(ParseError {
-                fault: Fault::MessageType(_),
-                ..
-            }) if inner_of_another => None,
-            Err(error) => Some(Err(error)),
-            Ok(relay) => {
-                self.hops += 1;
-                if self.hops < MAX_HOPS {
-                    self.octets = relay.options.find(RELAY_MSG);
-                }
-                Some(Ok(relay))
-            }
+        let relay = match RelayMessage::parse(self.octets.take()?) {
+            Ok(relay) => relay,
+            Err(error) => return Some(Err(error)),
+        };
+        self.hops += 1;
+        if self.hops < MAX_HOPS {
+            let inner = relay.options.find(RELAY_MSG);
+            self.octets = inner.filter(|inner| matches!(inner, [RELAY_FORW | RELAY_REPL, ..]));
         }
+        Some(Ok(relay))
     }
 }
