@@ -1,1 +1,21 @@
 //! Sources of bindings: lease files and live feeds of DHCP servers.
+//!
+//! A source turns what another program wrote about its leases into [`leaseq_store::Event`]s:
+//!
+//! - [`kea`]: lease files of ISC Kea's memfile backend, v4 and v6, with the files of its clean-up;
+//! - [`ndjson`]: one lease event a line, in both directions (import, export);
+//! - [`socket`]: NDJSON on a Unix or TCP socket, answered line by line once durable.
+//!
+//! File sources are iterators of `Result<Event, ReadError>`. A line that cannot be understood is a
+//! [`Rejection`] with file, line and reason; the lines around it are not harmed by it. Nothing here panics on
+//! what a source contains, and no line, however long, takes more memory than [`lines::MAX_LINE`] octets.
+
+pub mod hex;
+pub mod kea;
+pub mod lines;
+pub mod ndjson;
+pub mod rejection;
+pub mod socket;
+pub mod vpn;
+
+pub use rejection::{ReadError, Rejection};
