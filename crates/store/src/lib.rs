@@ -11,6 +11,7 @@
 
 mod error;
 mod event;
+mod index;
 mod options;
 mod record;
 mod scan;
