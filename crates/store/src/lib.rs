@@ -12,6 +12,8 @@
 mod error;
 mod event;
 mod index;
+#[doc(hidden)]
+pub mod log;
 mod options;
 mod record;
 mod scan;

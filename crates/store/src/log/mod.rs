@@ -1,0 +1,37 @@
+//! The log's files: segments of checksummed batches, their recovery, compaction and the cursors on them.
+//!
+//! This layer knows the headers of records, not what they mean, and nothing of indexes. The layout of each file is in
+//! `docs/store-format.md`, and so are the assumptions about the disk that make "durable before visible" hold.
+//!
+//! [`Home`] locks a store's directory, [`Recovery`] reads the log in it and leaves a [`Log`], to which one writer appends
+//! batches. Readers look records up by [`Pos`] in a [`Segments`] table, which the writer replaces when a segment is added
+//! or compacted away.
+
+mod ahead;
+mod chain;
+pub mod compact;
+mod disk;
+mod error;
+mod format;
+mod home;
+mod map;
+mod pos;
+mod prefetch;
+mod recovery;
+mod scan;
+mod segments;
+mod walk;
+mod writer;
+
+pub use disk::{Access, Disk, DiskFile, LockError, LockFile, RealDisk};
+pub use error::{AppendError, CompactError, Corruption, Damage, OpenError};
+pub use format::{
+    BATCH_HEADER, BatchFlaw, HeaderFlaw, MAX_RECORD, MAX_SEGMENT, MIN_SEGMENT, RECORD_HEADER,
+    RecordFlaw, SEGMENT_HEADER, SegmentHeader, SegmentName,
+};
+pub use home::{Home, Identity, LogOptions};
+pub use pos::Pos;
+pub use recovery::{Cut, OnRecord, Recovered, Recovery};
+pub use scan::{Scan, ScanFrom};
+pub use segments::{LogView, Segments};
+pub use writer::{Appended, Log, LogStats, Renumbering};
