@@ -1,0 +1,295 @@
+//! One data core: its connections, timers, buffers and datagram sockets, on a thread and a ring of its own.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use leaseq_session::{Family, Mono};
+use slab::Slab;
+use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::config::EngineConfig;
+use crate::connection::Connection;
+use crate::pool::Pool;
+use crate::registry::Entry;
+use crate::service::Service;
+use crate::stats::EngineStats;
+use crate::udp;
+use crate::wheel::Wheel;
+
+/// How often buffers that are not needed are looked for.
+const TRIM_EVERY: Duration = Duration::from_secs(1);
+/// How long connections may take to end after they were reset.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The engine's monotonic clock: milliseconds since it was started.
+#[derive(Clone, Copy)]
+pub(crate) struct Clock(Instant);
+
+impl Clock {
+    /// A clock that starts now.
+    pub fn start() -> Clock {
+        Clock(Instant::now())
+    }
+
+    /// The present moment.
+    pub fn now(&self) -> Mono {
+        Mono::from_millis(u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// The moment as the runtime's timers count it.
+    fn instant(&self, at: Mono) -> tokio::time::Instant {
+        (self.0 + Duration::from_millis(at.as_millis())).into()
+    }
+}
+
+/// What a connection is told from outside, as a set.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Signals(u8);
+
+impl Signals {
+    pub const NONE: Signals = Signals(0);
+    /// It was just made.
+    pub const START: Signals = Signals(1);
+    /// A moment it was scheduled for has come.
+    pub const TIMER: Signals = Signals(2);
+    /// The server stops.
+    pub const TERMINATE: Signals = Signals(4);
+    /// Another connection has its place.
+    pub const REPLACED: Signals = Signals(8);
+    /// It is to end at once.
+    pub const ABORT: Signals = Signals(16);
+
+    /// Whether there is none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether `signal` is among them.
+    pub fn contains(self, signal: Signals) -> bool {
+        self.0 & signal.0 != 0
+    }
+}
+
+struct Link {
+    id: u64,
+    signals: Signals,
+    waker: Option<Waker>,
+}
+
+/// How connections are reached by the rest of their core.
+#[derive(Default)]
+pub(crate) struct Links {
+    links: RefCell<Slab<Link>>,
+    removed: Notify,
+}
+
+impl Links {
+    /// A link for the connection of that id; gives its key.
+    pub fn add(&self, id: u64) -> usize {
+        self.links.borrow_mut().insert(Link {
+            id,
+            signals: Signals::START,
+            waker: None,
+        })
+    }
+
+    /// Takes the signals for a connection, and wakes `waker` at the next one.
+    pub fn listen(&self, key: usize, waker: &Waker) -> Signals {
+        let mut links = self.links.borrow_mut();
+        let link = &mut links[key];
+        match &mut link.waker {
+            Some(held) => held.clone_from(waker),
+            None => link.waker = Some(waker.clone()),
+        }
+        std::mem::replace(&mut link.signals, Signals::NONE)
+    }
+
+    /// Signals one connection, if it is still the one of that id.
+    fn signal(&self, key: usize, id: u64, signal: Signals) {
+        if let Some(link) = self
+            .links
+            .borrow_mut()
+            .get_mut(key)
+            .filter(|link| link.id == id)
+        {
+            link.raise(signal);
+        }
+    }
+
+    fn signal_all(&self, signal: Signals) {
+        for (_, link) in self.links.borrow_mut().iter_mut() {
+            link.raise(signal);
+        }
+    }
+
+    fn timer(&self, key: usize) {
+        if let Some(link) = self.links.borrow_mut().get_mut(key) {
+            link.raise(Signals::TIMER);
+        }
+    }
+
+    /// Waits until no connection is left, but no longer than `timeout`; says how many are left.
+    async fn emptied(&self, timeout: Duration) -> usize {
+        let empty = async {
+            while !self.links.borrow().is_empty() {
+                self.removed.notified().await;
+            }
+        };
+        // Nothing of the ring is waited for in here, so the future may be dropped.
+        let _ = tokio::time::timeout(timeout, empty).await;
+        self.links.borrow().len()
+    }
+}
+
+impl Link {
+    fn raise(&mut self, signal: Signals) {
+        self.signals.0 |= signal.0;
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+/// What the connections of a core share.
+pub(crate) struct Core<S: Service> {
+    pub service: S,
+    pub pool: Pool,
+    pub links: Links,
+    clock: Clock,
+    wheel: RefCell<Wheel>,
+    /// What the timer task sleeps for.
+    sleeps_until: Cell<Option<Mono>>,
+    earlier: Notify,
+}
+
+/// What a core is asked to do.
+pub(crate) enum Command<S: Service> {
+    /// Serve a connection that was admitted.
+    Open {
+        socket: OwnedFd,
+        entry: Arc<Entry>,
+        pass: S::Pass,
+    },
+    /// Tell a connection something, if it is still open.
+    Signal(Arc<Entry>, Signals),
+    /// Take something over, such as new settings.
+    Apply(Box<dyn FnOnce(&S) + Send>),
+    /// End all connections and return.
+    Stop,
+}
+
+/// A datagram socket, with the family it serves.
+pub(crate) struct Datagrams {
+    pub socket: OwnedFd,
+    pub family: Family,
+    pub address: SocketAddr,
+}
+
+impl<S: Service> Core<S> {
+    /// A core without connections.
+    pub fn new(service: S, config: &EngineConfig, clock: Clock) -> Rc<Core<S>> {
+        Rc::new(Core {
+            service,
+            pool: Pool::new(config.chunk_octets, config.budget_octets),
+            links: Links::default(),
+            clock,
+            wheel: RefCell::new(Wheel::new(clock.now())),
+            sleeps_until: Cell::new(None),
+            earlier: Notify::new(),
+        })
+    }
+
+    /// The present moment.
+    pub fn now(&self) -> Mono {
+        self.clock.now()
+    }
+
+    /// Has a connection told at `at`, or somewhat earlier.
+    pub fn schedule(&self, key: usize, at: Mono) {
+        self.wheel.borrow_mut().schedule(key, at);
+        if self.sleeps_until.get().is_none_or(|until| at < until) {
+            self.earlier.notify_one();
+        }
+    }
+
+    /// Forgets a connection.
+    pub fn remove(&self, key: usize) {
+        self.wheel.borrow_mut().cancel(key);
+        self.links.links.borrow_mut().try_remove(key);
+        self.links.removed.notify_one();
+    }
+
+    async fn run_timers(self: Rc<Self>) {
+        loop {
+            let due = self.wheel.borrow().next_due();
+            let trim = self.pool.has_spare().then(|| self.now() + TRIM_EVERY);
+            let until = [due, trim].into_iter().flatten().min();
+            self.sleeps_until.set(until);
+            match until {
+                None => self.earlier.notified().await,
+                Some(at) => tokio::select! {
+                    () = tokio::time::sleep_until(self.clock.instant(at)) => {}
+                    () = self.earlier.notified() => {}
+                },
+            }
+            let now = self.now();
+            if trim.is_some_and(|at| at <= now) {
+                self.pool.trim();
+            }
+            self.wheel
+                .borrow_mut()
+                .expire(now, |key| self.links.timer(key));
+        }
+    }
+}
+
+/// Runs a core until it is told to stop, then ends its connections: first as the protocol asks, after
+/// `shutdown_timeout` by resetting them.
+pub(crate) async fn run<S: Service>(
+    core: Rc<Core<S>>,
+    mut commands: UnboundedReceiver<Command<S>>,
+    datagrams: Vec<Datagrams>,
+    stats: Arc<EngineStats>,
+    shutdown_timeout: Duration,
+) {
+    tokio_uring::spawn(core.clone().run_timers());
+    let responders: Vec<_> = datagrams
+        .into_iter()
+        .map(|datagrams| tokio_uring::spawn(udp::serve(core.clone(), datagrams, stats.clone())))
+        .collect();
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::Open {
+                socket,
+                entry,
+                pass,
+            } => {
+                tokio_uring::spawn(Connection::new(core.clone(), socket, entry, pass));
+            }
+            Command::Signal(entry, signal) => {
+                let key = entry.key.load(std::sync::atomic::Ordering::Relaxed);
+                core.links.signal(key, entry.id, signal);
+            }
+            Command::Apply(change) => change(&core.service),
+            Command::Stop => break,
+        }
+    }
+    responders.iter().for_each(tokio::task::JoinHandle::abort);
+    core.links.signal_all(Signals::TERMINATE);
+    let left = core.links.emptied(shutdown_timeout).await;
+    if left > 0 {
+        tracing::warn!(
+            id = "engine-shutdown-timeout",
+            connections = left,
+            "connections did not end in time and are reset"
+        );
+        core.links.signal_all(Signals::ABORT);
+        core.links.emptied(ABORT_TIMEOUT).await;
+    }
+}

@@ -1,0 +1,181 @@
+//! The leasequery engine: the running threads, with sessions over a store as their protocol.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use leaseq_session::{Admission, Admitted, Counters, Family, Settings};
+use leaseq_store::Reader;
+
+use crate::config::{EngineConfig, Listeners};
+use crate::error::StartError;
+use crate::leasequery::Leasequery;
+use crate::limits;
+use crate::placement::Placement;
+use crate::registry::{ConnectionInfo, Registry};
+use crate::running::Running;
+use crate::service::{self, Gate};
+use crate::stats::EngineStats;
+
+/// A running server: it accepts requestors and answers them from the store until it is shut down or dropped.
+pub struct Engine {
+    running: Mutex<Running<Leasequery>>,
+    registry: Arc<Registry>,
+    stats: Arc<EngineStats>,
+    addresses: Listeners,
+    placement: Placement,
+    admission: Arc<Admission>,
+    settings: Arc<Mutex<Arc<Settings>>>,
+    /// One for each core, and the refusals of the admission last.
+    counters: Vec<Arc<Counters>>,
+}
+
+impl Engine {
+    /// Binds the listeners, starts a data thread for each core, and accepts.
+    ///
+    /// Raises this process's soft limit of open files to the hard one first.
+    ///
+    /// # Errors
+    /// Nothing is left running if an address cannot be bound, a CPU is not to be had or io_uring may not be used.
+    pub fn start(
+        config: EngineConfig,
+        listeners: Listeners,
+        settings: Arc<Settings>,
+        reader: Reader,
+    ) -> Result<Engine, StartError> {
+        check_open_files(&settings);
+        let placement = Placement::of(config.cores.as_deref())?;
+        let admission = Admission::new(settings.clone());
+        let mut counters: Vec<Arc<Counters>> =
+            placement.threads.iter().map(|_| Arc::default()).collect();
+        let current = Arc::new(Mutex::new(settings.clone()));
+        let gate = Door {
+            admission: admission.clone(),
+            settings: current.clone(),
+        };
+        let make = {
+            let (counters, admission) = (counters.clone(), admission.clone());
+            move |core: usize| {
+                Leasequery::new(
+                    settings.clone(),
+                    counters[core].clone(),
+                    admission.clone(),
+                    reader.clone(),
+                )
+            }
+        };
+        let running = Running::start(&config, &placement, &listeners, gate, make)?;
+        counters.push(admission.counters().clone());
+        Ok(Engine {
+            registry: running.registry.clone(),
+            stats: running.stats.clone(),
+            addresses: running.addresses.clone(),
+            running: Mutex::new(running),
+            placement,
+            admission,
+            settings: current,
+            counters,
+        })
+    }
+
+    /// The addresses that were bound, in the order they were given: where a port was 0, the one the kernel chose.
+    pub fn addresses(&self) -> &Listeners {
+        &self.addresses
+    }
+
+    /// The data threads and the CPUs they are pinned to.
+    pub fn placement(&self) -> &Placement {
+        &self.placement
+    }
+
+    /// What the sessions have counted, to be summed: one for each core, and one with the refusals.
+    pub fn counters(&self) -> &[Arc<Counters>] {
+        &self.counters
+    }
+
+    /// What the engine itself has counted.
+    pub fn stats(&self) -> &EngineStats {
+        &self.stats
+    }
+
+    /// Connections of a family that are open.
+    pub fn open_connections(&self, family: Family) -> u32 {
+        self.admission.open(family)
+    }
+
+    /// The open connections, in the order they were accepted. Costs the data threads nothing.
+    pub fn connections(&self) -> Vec<ConnectionInfo> {
+        self.registry.list()
+    }
+
+    /// Resets a connection, whatever it is doing; whether there was one of that id.
+    pub fn close_connection(&self, id: u64) -> bool {
+        self.lock().abort(id)
+    }
+
+    /// Takes over new settings for connections and datagrams to come; connections that are open keep theirs.
+    pub fn reload(&self, settings: Arc<Settings>) {
+        check_open_files(&settings);
+        self.admission.reload(settings.clone());
+        *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = settings.clone();
+        self.lock()
+            .apply(move |service: &Leasequery| service.reload(settings.clone()));
+    }
+
+    /// Stops accepting, has running queries end as the protocol says, and returns once every connection has ended:
+    /// after the shutdown timeout, those that are left are reset. Does nothing the second time.
+    pub fn shutdown(&self) {
+        self.lock().stop();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Running<Leasequery>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn check_open_files(settings: &Settings) {
+    // The limit holds for each family.
+    let connections = 2 * u64::from(settings.limits.max_connections);
+    let limit = limits::raise_open_files();
+    if let Some(fits) = limits::too_many(connections, limit) {
+        tracing::warn!(
+            id = "engine-open-files",
+            limit,
+            fits,
+            connections,
+            "limits.max-connections for both families is more than the limit of open files allows; raise the limit \
+             (LimitNOFILE= in a systemd unit) or lower max-connections"
+        );
+    }
+}
+
+/// Admission as the accept thread uses it.
+struct Door {
+    admission: Arc<Admission>,
+    settings: Arc<Mutex<Arc<Settings>>>,
+}
+
+impl Gate for Door {
+    type Pass = Admitted;
+
+    fn admit(&self, family: Family, peer: IpAddr) -> Option<service::Admission<Admitted>> {
+        let pass = match self.admission.admit(family, peer) {
+            Ok(pass) => pass,
+            Err(reason) => {
+                tracing::debug!(id = "engine-refused", %peer, ?family, %reason, "a connection was refused");
+                return None;
+            }
+        };
+        let id = pass.id().as_u64();
+        let replaces = pass.replaces().map(leaseq_session::ConnectionId::as_u64);
+        Some(service::Admission { pass, id, replaces })
+    }
+
+    fn data_timeout(&self) -> Duration {
+        self.settings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .limits
+            .data_timeout
+    }
+}
