@@ -10,12 +10,15 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::counters::{Counters, Refusal};
+use crate::rate::Rates;
 use crate::settings::{Family, OnLimit, RequestorRule, Settings};
 
 /// Decides which connections are served, and holds what requestors share between cores.
 pub struct Admission {
     places: Mutex<Places>,
     counters: Arc<Counters>,
+    pub(crate) tcp_rates: Rates,
+    pub(crate) udp_rates: Rates,
 }
 
 struct Places {
@@ -79,6 +82,8 @@ impl Admission {
         Arc::new(Admission {
             places: Mutex::new(places),
             counters: Arc::new(Counters::default()),
+            tcp_rates: Rates::new(),
+            udp_rates: Rates::new(),
         })
     }
 
@@ -211,6 +216,10 @@ impl Admitted {
     /// The rule that admits the requestor.
     pub fn rule(&self) -> &RequestorRule {
         &self.rule
+    }
+
+    pub(crate) fn admission(&self) -> &Admission {
+        &self.admission
     }
 }
 

@@ -9,16 +9,23 @@
 //! - [`Settings`] is an immutable snapshot of the configuration; [`Counters`] is what one core has counted.
 
 mod admission;
+mod connection;
 mod counters;
 mod mono;
+mod query;
+mod rate;
+mod responder;
 mod settings;
+mod v4;
 
 pub use admission::{Admission, Admitted, ConnectionId, Refused};
+pub use connection::{Connection, Fate, Turn};
 pub use counters::{
     CloseReason, Counter, Counters, Discard, FamilyCounters, Label, QueryEnd, Refusal, Sample,
     Tally, UdpAnswer,
 };
 pub use mono::Mono;
+pub use responder::{Reply, Responder};
 pub use settings::{
     Dhcp4Settings, Dhcp6Settings, Family, Limits, LinkRule, Network, NetworkError, OnLimit,
     OptionSet, QueryKind, QueryKinds, ReplyTo, RequestorRule, Settings,

@@ -92,6 +92,11 @@ impl View {
         self.now
     }
 
+    /// When the store was made; a never-leased address has been AVAILABLE since.
+    pub fn created(&self) -> Stamp {
+        Stamp::ZERO
+    }
+
     /// The binding of an IPv4 address, in any state.
     pub fn binding4(&self, _vpn: &Vpn, _address: Ipv4Addr) -> Option<Bind4<'_>> {
         None
