@@ -3,6 +3,7 @@
 //! `scripts/fuzz` runs them under libFuzzer (the programs in `src/bin`); the tests here replay the committed corpora, so that
 //! what was once found stays found.
 
+pub mod feeds;
 pub mod wire;
 
 #[cfg(test)]

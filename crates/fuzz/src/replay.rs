@@ -29,3 +29,13 @@ fn dhcp4() {
 fn dhcp6() {
     replay("dhcp6", crate::wire::dhcp6);
 }
+
+#[test]
+fn ndjson() {
+    replay("ndjson", crate::feeds::ndjson);
+}
+
+#[test]
+fn kea() {
+    replay("kea", crate::feeds::kea);
+}
