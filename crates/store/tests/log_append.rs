@@ -38,7 +38,7 @@ fn fill(log: &mut leaseq_store::log::Log, batches: usize) -> Vec<Known> {
 
 #[test]
 fn what_was_appended_is_there_after_reopening() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let Opened {
         mut log, recovered, ..
     } = open(disk(), dir.path());
@@ -61,7 +61,7 @@ fn what_was_appended_is_there_after_reopening() {
 
 #[test]
 fn a_scan_starts_at_a_sequence_or_a_stamp() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let mut log = open(disk(), dir.path()).log;
     let all = fill(&mut log, 60);
     let view = log.view();
@@ -94,7 +94,7 @@ fn a_scan_starts_at_a_sequence_or_a_stamp() {
 
 #[test]
 fn a_cursor_follows_the_tail_over_segments_and_stops_below_a_limit() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let mut log = open(disk(), dir.path()).log;
     let mut cursor = Scan::new(ScanFrom::Start);
     let mut late = Scan::new(ScanFrom::Stamp(40));
@@ -126,7 +126,7 @@ fn a_cursor_follows_the_tail_over_segments_and_stops_below_a_limit() {
 
 #[test]
 fn positions_that_name_no_record_are_not_found() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let mut log = open(disk(), dir.path()).log;
     let appended = Batch::next(&log, &[100]).append(&mut log).unwrap();
     let view = log.view();
@@ -152,7 +152,7 @@ fn positions_that_name_no_record_are_not_found() {
 
 #[test]
 fn batches_that_do_not_continue_the_log_are_refused() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let mut log = open(disk(), dir.path()).log;
     Batch::new(1, 50, &[10, 20]).append(&mut log).unwrap();
     let good = Batch::new(3, 51, &[10]);
@@ -174,7 +174,7 @@ fn batches_that_do_not_continue_the_log_are_refused() {
 
 #[test]
 fn a_batch_may_fill_a_segment_to_its_last_octet() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let mut log = open(disk(), dir.path()).log;
     let full = log.max_records();
     let half = full / 16 * 8;
@@ -189,7 +189,7 @@ fn a_batch_may_fill_a_segment_to_its_last_octet() {
 
 #[test]
 fn a_batch_without_records_carries_its_stamp() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let mut log = open(disk(), dir.path()).log;
     Batch::new(1, 50, &[10]).append(&mut log).unwrap();
     log.append(2, 2, 90, &[], 0).unwrap();
@@ -201,7 +201,7 @@ fn a_batch_without_records_carries_its_stamp() {
 
 #[test]
 fn a_second_opener_is_told_who_holds_the_store() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let first = open(disk(), dir.path());
     let second = try_open(disk(), dir.path(), options());
     let error = second.err().expect("refused");
@@ -221,7 +221,7 @@ fn a_second_opener_is_told_who_holds_the_store() {
 
 #[test]
 fn the_next_segment_is_made_on_a_helper_thread() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let ahead = LogOptions {
         ahead: true,
         ..options()
@@ -247,7 +247,7 @@ fn the_next_segment_is_made_on_a_helper_thread() {
 
 #[test]
 fn positions_can_be_translated_for_the_next_opening() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let mut log = open(disk(), dir.path()).log;
     let mut places = Vec::new();
     for _ in 0..40 {

@@ -20,6 +20,8 @@ mod prefetch;
 mod recovery;
 mod scan;
 mod segments;
+pub mod testing;
+pub mod verify;
 mod walk;
 mod writer;
 

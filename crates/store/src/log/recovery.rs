@@ -48,11 +48,11 @@ pub struct Recovery {
 }
 
 /// How a segment ended.
-struct Ended {
-    reached: Reached,
+pub(super) struct Ended {
+    pub reached: Reached,
     /// The last batch of the segment.
     last: Option<FoundBatch>,
-    cut: Option<Cut>,
+    pub cut: Option<Cut>,
 }
 
 /// Takes each record at recovery, in order; says why it cannot read one, which ends the opening.
@@ -171,7 +171,7 @@ impl Recovery {
 }
 
 impl Recovered {
-    fn nothing() -> Recovered {
+    pub(super) fn nothing() -> Recovered {
         Recovered {
             next_sequence: 1,
             last_stamp: 0,
@@ -204,7 +204,7 @@ fn damaged(segment: &Segment, offset: u64, damage: Damage) -> OpenError {
 }
 
 /// Walks one segment, publishing it batch by batch.
-fn read(
+pub(super) fn read(
     segment: &Segment,
     following: Option<u64>,
     stamp: u64,
@@ -230,8 +230,7 @@ fn read(
         last = Some(batch);
         segment.publish(batch.end(), batch.header.next_sequence, batch.header.stamp);
         if let Some(on_record) = on_record.as_deref_mut() {
-            recovered.records += u64::from(batch.header.count);
-            give_records(segment, octets, &batch, on_record)?;
+            give_records(segment, octets, &batch, on_record, &mut recovered.records)?;
         }
     }
 }
@@ -241,6 +240,7 @@ fn give_records(
     octets: &[u8],
     batch: &FoundBatch,
     on_record: OnRecord<'_, '_>,
+    given: &mut u64,
 ) -> Result<(), OpenError> {
     let first = Pos::new(segment.number, batch.records_at());
     let generation = segment.header.name.generation;
@@ -255,11 +255,12 @@ fn give_records(
         };
         on_record(first.plus(at), record)
             .map_err(|reason| damaged(segment, batch.records_at() + at, Damage::Content(reason)))?;
+        *given += 1;
     }
 }
 
 /// Tells the end of the log, an abandoned batch and a torn one from damage to what had been synced.
-pub(super) fn judge(
+fn judge(
     segment: &Segment,
     walk: &Walk<'_>,
     stop: Stop,

@@ -9,6 +9,16 @@ use leaseq_store::log::{
     Recovered, Recovery, Scan, ScanFrom,
 };
 
+/// A directory for a store; in memory where there is one, for thousands of stores are made.
+pub fn scratch() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() {
+        tempfile::tempdir_in(memory).unwrap()
+    } else {
+        tempfile::tempdir().unwrap()
+    }
+}
+
 /// One record as the model knows it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Known {
