@@ -4,18 +4,19 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use leaseq_session::{Admission, Admitted, Counters, Family, Mono, Settings};
+use leaseq_session::{
+    Admission, Admitted, Connection, Counters, Family, Fate, Mono, Responder, Settings, Turn,
+};
 use leaseq_store::Reader;
 
 use crate::service::{Answer, Outcome, Service};
 
 /// What the sessions of one core share.
-#[allow(dead_code)]
 pub(crate) struct Leasequery {
     settings: RefCell<Arc<Settings>>,
     counters: Arc<Counters>,
-    admission: Arc<Admission>,
     reader: Reader,
+    responder: RefCell<Responder>,
 }
 
 impl Leasequery {
@@ -26,63 +27,109 @@ impl Leasequery {
         admission: Arc<Admission>,
         reader: Reader,
     ) -> Leasequery {
+        let responder = Responder::new(settings.clone(), counters.clone(), admission);
         Leasequery {
             settings: RefCell::new(settings),
             counters,
-            admission,
             reader,
+            responder: RefCell::new(responder),
         }
     }
 
     /// Takes over settings for connections to come and for datagrams.
     pub fn reload(&self, settings: Arc<Settings>) {
+        self.responder.borrow_mut().reload(settings.clone());
         self.settings.replace(settings);
+    }
+
+    /// Calls `look` with the store as it is now.
+    fn turn<R>(&self, now: Mono, look: impl FnOnce(&Turn<'_>) -> R) -> R {
+        let view = self.reader.view();
+        look(&Turn {
+            view: &view,
+            now,
+            server_time: self.reader.now(),
+        })
     }
 }
 
 impl Service for Leasequery {
     type Pass = Admitted;
-    type Session = Admitted;
+    type Session = Connection;
 
-    fn open(&self, pass: Admitted, _: Family, _: SocketAddr, _: Mono) -> Admitted {
-        pass
+    fn open(&self, pass: Admitted, family: Family, peer: SocketAddr, now: Mono) -> Connection {
+        Connection::new(
+            self.settings.borrow().clone(),
+            self.counters.clone(),
+            family,
+            pass,
+            peer,
+            now,
+        )
     }
 
-    fn receive(&self, _: &mut Admitted, input: &[u8], _: Mono) -> usize {
-        input.len()
+    fn receive(&self, session: &mut Connection, input: &[u8], now: Mono) -> usize {
+        self.turn(now, |turn| session.receive(input, turn))
     }
 
-    fn wants_input(&self, _: &Admitted) -> bool {
-        true
+    fn wants_input(&self, session: &Connection) -> bool {
+        session.wants_input()
     }
 
-    fn peer_closed(&self, _: &mut Admitted, _: Mono) {}
-
-    fn transmit(&self, _: &mut Admitted, _: &mut [u8], _: usize, _: Mono) -> usize {
-        0
+    fn peer_closed(&self, session: &mut Connection, now: Mono) {
+        session.peer_closed(now);
     }
 
-    fn has_output(&self, _: &Admitted) -> bool {
-        false
+    fn transmit(
+        &self,
+        session: &mut Connection,
+        out: &mut [u8],
+        target: usize,
+        now: Mono,
+    ) -> usize {
+        self.turn(now, |turn| session.transmit(turn, out, target))
     }
 
-    fn written(&self, _: &mut Admitted, _: usize, _: Mono) {}
-
-    fn deadline(&self, _: &Admitted) -> Option<Mono> {
-        None
+    fn has_output(&self, session: &Connection) -> bool {
+        session.has_output()
     }
 
-    fn tick(&self, _: &mut Admitted, _: Mono, _: usize) {}
-
-    fn outcome(&self, _: &Admitted) -> Outcome {
-        Outcome::CloseWhenWritten
+    fn written(&self, session: &mut Connection, octets: usize, now: Mono) {
+        session.written(octets, now);
     }
 
-    fn terminate(&self, _: &mut Admitted) {}
+    fn deadline(&self, session: &Connection) -> Option<Mono> {
+        session.deadline()
+    }
 
-    fn replaced(&self, _: &mut Admitted) {}
+    fn tick(&self, session: &mut Connection, now: Mono, unacknowledged: usize) {
+        session.tick(now, unacknowledged);
+    }
 
-    fn answer(&self, _: Mono, batch: &mut dyn FnMut(&mut Answer<'_>)) {
-        batch(&mut |_, _, _, _| None);
+    fn outcome(&self, session: &Connection) -> Outcome {
+        match session.fate() {
+            Fate::Open => Outcome::Open,
+            Fate::CloseWhenWritten(_) => Outcome::CloseWhenWritten,
+            Fate::Abort(_) => Outcome::Abort,
+        }
+    }
+
+    fn terminate(&self, session: &mut Connection) {
+        session.terminate();
+    }
+
+    fn replaced(&self, session: &mut Connection) {
+        session.replaced();
+    }
+
+    fn answer(&self, now: Mono, batch: &mut dyn FnMut(&mut Answer<'_>)) {
+        let mut responder = self.responder.borrow_mut();
+        self.turn(now, |turn| {
+            batch(&mut |family, from, request, out| {
+                responder
+                    .answer(turn, family, from, request, out)
+                    .map(|reply| (reply.octets, reply.to))
+            });
+        });
     }
 }

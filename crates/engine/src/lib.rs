@@ -21,6 +21,8 @@ mod core;
 mod engine;
 mod error;
 mod leasequery;
+#[cfg(feature = "limit")]
+pub mod limit;
 mod limits;
 mod mmsg;
 mod placement;

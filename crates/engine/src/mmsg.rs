@@ -10,7 +10,7 @@ use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd};
 
 /// Datagrams a system call moves.
-pub(crate) const BATCH: usize = 64;
+pub const BATCH: usize = 64;
 /// The longest request that is read; longer ones are cut by the kernel and dropped here.
 pub(crate) const REQUEST_OCTETS: usize = 8_192;
 /// Room for one packet-info control message of either family.
@@ -18,10 +18,12 @@ const CONTROL_OCTETS: usize = 64;
 
 /// The address of this machine that a request was sent to, so that its answer comes from there.
 #[derive(Clone, Copy)]
-pub(crate) enum Local {
+pub enum Local {
     /// The socket is bound to one address, or the kernel did not say.
     Bound,
+    /// One of its IPv4 addresses.
     V4(libc::in_pktinfo),
+    /// One of its IPv6 addresses.
     V6(libc::in6_pktinfo),
 }
 
@@ -79,22 +81,23 @@ impl Headers {
 }
 
 /// Requests read in one call.
-pub(crate) struct Inbox {
+pub struct Inbox {
     kernel: Headers,
     octets: Vec<u8>,
     received: usize,
 }
 
-impl Inbox {
-    /// An empty one.
-    pub fn new() -> Inbox {
+impl Default for Inbox {
+    fn default() -> Inbox {
         Inbox {
             kernel: Headers::new(),
             octets: vec![0; BATCH * REQUEST_OCTETS],
             received: 0,
         }
     }
+}
 
+impl Inbox {
     /// Reads what is there, up to [`BATCH`] datagrams, without waiting, and says how many.
     pub fn receive(&mut self, socket: impl AsFd) -> io::Result<usize> {
         self.received = 0;
@@ -143,7 +146,7 @@ impl Inbox {
 }
 
 /// Answers to be sent in one call.
-pub(crate) struct Outbox {
+pub struct Outbox {
     kernel: Headers,
     octets: Vec<u8>,
     used: usize,
@@ -151,12 +154,8 @@ pub(crate) struct Outbox {
     starts: [(usize, usize); BATCH],
 }
 
-impl Outbox {
-    /// The longest answer a datagram can hold.
-    pub const ANSWER_OCTETS: usize = 65_507;
-
-    /// An empty one.
-    pub fn new() -> Outbox {
+impl Default for Outbox {
+    fn default() -> Outbox {
         Outbox {
             kernel: Headers::new(),
             octets: vec![0; 4 * Outbox::ANSWER_OCTETS],
@@ -165,15 +164,21 @@ impl Outbox {
             starts: [(0, 0); BATCH],
         }
     }
+}
+
+impl Outbox {
+    /// The longest answer a datagram can hold.
+    pub const ANSWER_OCTETS: usize = 65_507;
 
     /// Whether it must be sent before there is room for another answer.
     pub fn is_full(&self) -> bool {
         self.items == BATCH || self.octets.len() - self.used < Outbox::ANSWER_OCTETS
     }
 
-    /// Room for an answer; at least [`Outbox::ANSWER_OCTETS`] unless it is full.
+    /// Room for an answer: [`Outbox::ANSWER_OCTETS`], less only if it is full.
     pub fn room(&mut self) -> &mut [u8] {
-        &mut self.octets[self.used..]
+        let end = self.octets.len().min(self.used + Outbox::ANSWER_OCTETS);
+        &mut self.octets[self.used..end]
     }
 
     /// Adds the first `length` octets of [`Outbox::room`] as an answer.
@@ -395,7 +400,7 @@ mod tests {
             client.local_addr().unwrap().ip(),
             server.local_addr().unwrap().port(),
         );
-        let (mut inbox, mut outbox) = (Inbox::new(), Outbox::new());
+        let (mut inbox, mut outbox) = (Inbox::default(), Outbox::default());
         for number in 0..100_u8 {
             client.send_to(&[number; 300], target).unwrap();
         }
@@ -443,7 +448,7 @@ mod tests {
         client
             .send_to(&[2; REQUEST_OCTETS], server.local_addr().unwrap())
             .unwrap();
-        let mut inbox = Inbox::new();
+        let mut inbox = Inbox::default();
         assert_eq!(receive(&mut inbox, &server), 2);
         assert!(inbox.request(0).is_none());
         assert_eq!(inbox.request(1).unwrap().2, [2; REQUEST_OCTETS]);
@@ -453,7 +458,7 @@ mod tests {
     fn full_after_a_batch_and_an_unreachable_peer_costs_only_itself() {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
         let client = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let mut outbox = Outbox::new();
+        let mut outbox = Outbox::default();
         // An IPv6 destination on an IPv4 socket is an error of that one datagram.
         outbox.push(1, "[::1]:9".parse().unwrap(), Local::Bound);
         for _ in 1..BATCH {
@@ -471,7 +476,7 @@ mod tests {
 
     #[test]
     fn long_answers_fill_it_too() {
-        let mut outbox = Outbox::new();
+        let mut outbox = Outbox::default();
         let mut pushed = 0;
         while !outbox.is_full() {
             assert!(outbox.room().len() >= Outbox::ANSWER_OCTETS);

@@ -9,7 +9,6 @@ use std::time::Duration;
 use leaseq_session::{Family, Mono};
 
 /// What is to become of a connection.
-#[allow(dead_code)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// It goes on.

@@ -35,7 +35,7 @@ pub(crate) async fn serve<S: Service>(
         tracing::warn!(id = "engine-udp-source", %address, %error, "answers may come from another address of this machine");
     }
     let socket = Rc::new(socket);
-    let (mut inbox, mut outbox) = (Inbox::new(), Outbox::new());
+    let (mut inbox, mut outbox) = (Inbox::default(), Outbox::default());
     let mut told = false;
     loop {
         let polled = ring::readable(&socket).await.0;
