@@ -17,6 +17,7 @@ mod rate;
 mod responder;
 mod settings;
 mod v4;
+mod v6;
 
 pub use admission::{Admission, Admitted, ConnectionId, Refused};
 pub use connection::{Connection, Fate, Turn};

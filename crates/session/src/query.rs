@@ -81,7 +81,6 @@ pub(crate) trait RunningQuery {
 pub(crate) enum Started<Q> {
     /// A query that has an answer; be it only an error, which its first step writes.
     Running(Q),
-    #[allow(dead_code)]
     /// Nothing: the family's rules say that such a message is discarded.
     Discarded,
     /// The connection is to be closed.

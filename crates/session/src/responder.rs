@@ -10,7 +10,7 @@ use crate::connection::Turn;
 use crate::counters::{Counters, Discard, FamilyCounters};
 use crate::query::QueryContext;
 use crate::settings::{Family, Settings};
-use crate::v4;
+use crate::{v4, v6};
 
 /// Answers UDP queries. One for each core; none of its calls allocates.
 pub struct Responder {
@@ -81,7 +81,7 @@ impl Responder {
         let mut out = OutBuf::new(out);
         let to = match family {
             Family::V4 => v4::udp::answer(&cx, from, request, &mut out),
-            Family::V6 => None,
+            Family::V6 => v6::udp::answer(&cx, from, request, &mut out),
         }?;
         Some(Reply {
             octets: out.len(),

@@ -17,7 +17,7 @@ use crate::admission::{Admitted, ConnectionId};
 use crate::counters::{CloseReason, Counters, FamilyCounters};
 use crate::query::{QueryContext, Quota, RunningQuery, Started, StepEnd};
 use crate::settings::{Family, Settings};
-use crate::{Mono, v4};
+use crate::{Mono, v4, v6};
 use blocked::Outgoing;
 use input::{Input, Next};
 
@@ -76,12 +76,14 @@ pub struct Connection {
 /// A running query of either family.
 enum Running {
     V4(Box<v4::bulk::Query>),
+    V6(Box<v6::bulk::Query>),
 }
 
 impl Running {
     fn query(&mut self) -> &mut dyn RunningQuery {
         match self {
             Running::V4(query) => &mut **query,
+            Running::V6(query) => &mut **query,
         }
     }
 }
@@ -351,7 +353,11 @@ impl Connection {
                 Started::Discarded => Started::Discarded,
                 Started::Close(reason) => Started::Close(reason),
             },
-            Family::V6 => Started::Close(CloseReason::UnsupportedMessage),
+            Family::V6 => match v6::bulk::start(&cx, message) {
+                Started::Running(query) => Started::Running(Running::V6(Box::new(query))),
+                Started::Discarded => Started::Discarded,
+                Started::Close(reason) => Started::Close(reason),
+            },
         };
         match started {
             Started::Running(mut query) => {
