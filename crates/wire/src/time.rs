@@ -1,6 +1,6 @@
 //! The two epochs of absolute times, as types that cannot be taken for one another.
 //!
-//! DHCPv4 counts base-time from 1970 (RFC 6926 §6.2.3), DHCPv6 from 2000 (RFC 7653 §5.3.1). Both are 32 bits of seconds.
+//! DHCPv4 counts base-time from 1970 (RFC 6926 §6.2.3), DHCPv6 from 2000 (RFC 7653 §6.3.1). Both are 32 bits of seconds.
 
 /// Seconds from the Unix epoch to 2000-01-01 00:00:00 UTC.
 pub const SECONDS_1970_TO_2000: u32 = 946_684_800;

@@ -1,4 +1,4 @@
-//! VPN identifiers: Virtual Subnet Selection (RFC 6607 §3.5, wildcard by RFC 6926 §6.2.8), the same octets in option 221
+//! VPN identifiers: Virtual Subnet Selection (RFC 6607 §3.5, wildcard by RFC 6926 §6.2.9), the same octets in option 221
 //! of DHCPv4, sub-option 151 of its relay agent information and option 68 of DHCPv6.
 
 use crate::{Fault, Full, OutBuf, ParseError};

@@ -91,7 +91,7 @@ pub mod suboption {
 /// Bit of option 157: the server has the binding from another one (RFC 6926 §6.2.8). Other bits have no meaning yet.
 pub const DATA_SOURCE_REMOTE: u8 = 0x01;
 
-/// Values of option 151 (RFC 6926 §6.2.2, RFC 7724 §5.3).
+/// Values of option 151 (RFC 6926 §6.2.2, RFC 7724 §5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum StatusCode {

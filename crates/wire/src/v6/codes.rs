@@ -2,7 +2,7 @@
 
 /// Message types.
 pub mod message_type {
-    /// Answers STARTTLS (RFC 7653 §5.2).
+    /// Answers STARTTLS (RFC 7653 §6.2.3).
     pub const REPLY: u8 = 7;
     /// A relayed message on its way to the server (RFC 8415 §9).
     pub const RELAY_FORW: u8 = 12;
@@ -16,9 +16,9 @@ pub mod message_type {
     pub const LEASEQUERY_DONE: u8 = 16;
     /// One more client (RFC 5460 §5.2.1).
     pub const LEASEQUERY_DATA: u8 = 17;
-    /// Asks to be told of changes from now on (RFC 7653 §5.2.1).
+    /// Asks to be told of changes from now on (RFC 7653 §6.2.1).
     pub const ACTIVELEASEQUERY: u8 = 22;
-    /// Asks for TLS (RFC 7653 §5.2.2).
+    /// Asks for TLS (RFC 7653 §6.2.2).
     pub const STARTTLS: u8 = 23;
 }
 
@@ -56,11 +56,11 @@ pub mod option_code {
     pub const RELAY_ID: u16 = 53;
     /// VPN identifier (RFC 6607 §3.4).
     pub const VSS: u16 = 68;
-    /// Absolute time at which the message was made (RFC 7653 §5.3.1).
+    /// Absolute time at which the message was made (RFC 7653 §6.3.1).
     pub const LQ_BASE_TIME: u16 = 100;
-    /// Absolute begin of a query's window (RFC 7653 §5.3.2).
+    /// Absolute begin of a query's window (RFC 7653 §6.3.2).
     pub const LQ_START_TIME: u16 = 101;
-    /// Absolute end of a query's window (RFC 7653 §5.3.3).
+    /// Absolute end of a query's window (RFC 7653 §6.3.3).
     pub const LQ_END_TIME: u16 = 102;
 }
 
@@ -95,7 +95,7 @@ impl QueryType {
     }
 }
 
-/// Values of option 13 (RFC 8415 §21.13, RFC 5007 §4.1.3, RFC 5460 §5.4.2, RFC 7653 §5.4).
+/// Values of option 13 (RFC 8415 §21.13, RFC 5007 §4.1.3, RFC 5460 §5.5, RFC 7653 §11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u16)]
 pub enum StatusCode {
