@@ -20,11 +20,17 @@ pub fn scratch() -> tempfile::TempDir {
 }
 
 /// One record as the model knows it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Known {
     pub sequence: u64,
     pub stamp: u64,
     pub octets: Vec<u8>,
+}
+
+impl std::fmt::Debug for Known {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}@{}", self.sequence, self.stamp)
+    }
 }
 
 /// A pseudo-random generator: xorshift, seeded.
