@@ -6,7 +6,7 @@
 //! - [`ndjson`]: one lease event a line, in both directions (import, export);
 //! - [`socket`]: NDJSON on a Unix or TCP socket, answered line by line once durable.
 //!
-//! File sources are iterators of `Result<Event, ReadError>`. A line that cannot be understood is a
+//! File sources are iterators of `Result<Event, ReadError>`, whose events have passed [`leaseq_store::Event::check`]. A line that cannot be understood is a
 //! [`Rejection`] with file, line and reason; the lines around it are not harmed by it. Nothing here panics on
 //! what a source contains, and no line, however long, takes more memory than [`lines::MAX_LINE`] octets.
 

@@ -1,3 +1,31 @@
-//! The `leaseq` command.
+//! The `leaseq` command: a DHCP leasequery server, and the tools around its store.
 
-fn main() {}
+mod admin;
+mod check_config;
+mod cli;
+mod config;
+mod exit;
+mod import;
+mod logging;
+mod progress;
+mod sample;
+mod serve;
+mod store;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    logging::start(cli.log_format);
+    let done = match cli.command {
+        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Import(arguments) => import::run(&arguments),
+        Command::Store(command) => store::run(&command),
+        Command::CheckConfig(arguments) => check_config::run(&arguments),
+    };
+    exit::report(done)
+}

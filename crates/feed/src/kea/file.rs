@@ -241,7 +241,11 @@ impl<R: Read> LeaseFile<R> {
                     ))));
                 }
             };
-            return Ok(Some(self.rows.event(line, cut)));
+            let event = self.rows.event(line, cut);
+            return Ok(Some(event.and_then(|event| match event.check() {
+                Ok(()) => Ok(event),
+                Err(error) => Err(error.to_string()),
+            })));
         }
     }
 }

@@ -49,7 +49,7 @@ impl<R: Read> Iterator for Events<R> {
                     if line.trim_ascii().is_empty() {
                         continue;
                     }
-                    parse(line).map_err(|error| error.to_string())
+                    checked(line)
                 }
                 Ok(Some(Line::TooLong)) => {
                     Err(format!("expected a line of at most {MAX_LINE} octets"))
@@ -71,4 +71,10 @@ impl<R: Read> Iterator for Events<R> {
             }));
         }
     }
+}
+
+fn checked(line: &[u8]) -> Result<Event, String> {
+    let event = parse(line).map_err(|error| error.to_string())?;
+    event.check().map_err(|error| error.to_string())?;
+    Ok(event)
 }

@@ -1,0 +1,15 @@
+//! `leaseq check-config`: says what is wrong with a configuration file.
+
+use crate::cli::CheckConfig;
+use crate::config::Config;
+use crate::exit::Done;
+
+/// Checks the file; warnings go to standard error.
+pub fn run(arguments: &CheckConfig) -> anyhow::Result<Done> {
+    let config = Config::load(&arguments.file)?;
+    for warning in &config.warnings {
+        eprintln!("warning: {warning}");
+    }
+    println!("{}: good", arguments.file.display());
+    Ok(Done::All)
+}

@@ -1,0 +1,129 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A DHCP leasequery server with its own lease store.
+#[derive(Debug, Parser)]
+#[command(name = "leaseq", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    /// How logs are written to standard error
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// A line for people
+    Text,
+    /// A JSON object a line
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Answer leasequeries from the store
+    Serve(Serve),
+    /// Put leases from files into a store
+    Import(Import),
+    /// Look at a store, check it, or write its leases out
+    #[command(subcommand)]
+    Store(StoreCommand),
+    /// Check a configuration file
+    CheckConfig(CheckConfig),
+}
+
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Configuration file; without one everything is on loopback
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Directory of the store, in place of the configured one
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Fill an empty store with N made-up bindings
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=crate::sample::MOST))]
+    pub sample: Option<u64>,
+    /// Serve active leasequery without TLS (not in this version)
+    #[arg(long)]
+    pub active_insecure: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Import {
+    /// Directory of the store; made if it is missing
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// Format of the files [default: told by their first lines]
+    #[arg(long, value_enum)]
+    pub format: Option<ImportFormat>,
+    /// Import nothing if any line is rejected
+    #[arg(long)]
+    pub strict: bool,
+    /// Lease files; the files of Kea's clean-up beside them are read too
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
+/// Formats of lease files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ImportFormat {
+    /// Kea's memfile, DHCPv4
+    Kea4,
+    /// Kea's memfile, DHCPv6
+    Kea6,
+    /// ISC dhcpd's lease file (not in this version)
+    Isc,
+    /// dnsmasq's lease file (not in this version)
+    Dnsmasq,
+    /// One JSON object a line, as `store export` writes
+    Ndjson,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum StoreCommand {
+    /// Print counts and sizes
+    Stat(StoreStat),
+    /// Check the log and each index against it
+    Verify(StoreDir),
+    /// Write all leases to standard output as NDJSON
+    Export(StoreDir),
+    /// Drop superseded records from the log
+    Compact(StoreDir),
+}
+
+#[derive(Debug, Args)]
+pub struct StoreDir {
+    /// Directory of the store
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct StoreStat {
+    #[command(flatten)]
+    pub dir: StoreDir,
+    /// How the figures are printed
+    #[arg(long, value_enum, default_value_t = StatFormat::Table)]
+    pub format: StatFormat,
+}
+
+/// How figures are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StatFormat {
+    /// For people
+    Table,
+    /// One JSON object
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub struct CheckConfig {
+    /// The configuration file
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}

@@ -1,0 +1,362 @@
+//! From the sections of the file to what store, engine and sessions take.
+
+use std::collections::HashSet;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use leaseq_engine::{EngineConfig, Listeners};
+use leaseq_feed::{hex, socket};
+use leaseq_session::{
+    Dhcp4Settings, Dhcp6Settings, Limits, LinkRule, OnLimit, ReplyTo, RequestorRule, Settings,
+};
+use leaseq_store::{LinkConfig, Options, Range4, SyncMode, Topology, Vpn};
+use toml::Spanned;
+
+use super::Config;
+use super::sections::{self, Cores, FeedKind, File, TlsBulk};
+use super::units::{Pool, Size, Text, network_of};
+
+/// Where in the file, and what is wrong there.
+pub(super) type Fault = (Range<usize>, String);
+
+const SEGMENT_UNIT: u64 = 4_096;
+const MIN_SEGMENT: u64 = 64 << 10;
+const MAX_SEGMENT: u64 = 2 << 30;
+/// Octets of a DUID: a type and something after it, at most 128 (RFC 8415 §11.1).
+const DUID_OCTETS: std::ops::RangeInclusive<usize> = 3..=130;
+
+pub(super) fn build(file: File) -> Result<Config, Fault> {
+    refuse_later_features(&file)?;
+    let mut warnings = Vec::new();
+    let listeners = Listeners {
+        dhcp4_tcp: addresses(&file.dhcp4.listen_tcp),
+        dhcp4_udp: addresses(&file.dhcp4.listen_udp),
+        dhcp6_tcp: addresses(&file.dhcp6.listen_tcp),
+        dhcp6_udp: addresses(&file.dhcp6.listen_udp),
+    };
+    if file.requestors.is_empty() {
+        warnings.push("no [[requestor]] is configured: nobody is served".to_owned());
+    }
+    let settings = Settings {
+        limits: limits(&file.limits)?,
+        dhcp4: dhcp4(&file.dhcp4, &listeners, &mut warnings),
+        dhcp6: dhcp6(&file.dhcp6, &listeners, &mut warnings)?,
+        requestors: requestors(&file)?,
+    };
+    Ok(Config {
+        data_dir: file.store.dir.clone(),
+        store: store(&file.store)?,
+        topology: topology(&file)?,
+        engine: EngineConfig {
+            cores: match file.engine.cores {
+                None | Some(Cores::Auto(_)) => None,
+                Some(Cores::List(cores)) => Some(cores),
+            },
+            shutdown_timeout: file.limits.shutdown_timeout.0,
+            ..EngineConfig::default()
+        },
+        listeners,
+        settings: Arc::new(settings),
+        admin: file.admin.listen.0.0,
+        feeds: file.feeds.iter().map(feed).collect::<Result<_, _>>()?,
+        warnings,
+    })
+}
+
+fn refuse_later_features(file: &File) -> Result<(), Fault> {
+    if let Some(enabled) = file
+        .active
+        .enabled
+        .as_ref()
+        .filter(|enabled| *enabled.get_ref())
+    {
+        return Err((
+            enabled.span(),
+            "active leasequery is not in this version".into(),
+        ));
+    }
+    let given = [&file.tls.certificate, &file.tls.key, &file.tls.client_ca];
+    let given = given.into_iter().flatten().map(Spanned::span).next();
+    let required = file
+        .tls
+        .bulk
+        .as_ref()
+        .filter(|bulk| *bulk.get_ref() == TlsBulk::Required)
+        .map(Spanned::span);
+    match given.or(required) {
+        Some(span) => Err((span, "TLS is not in this version".into())),
+        None => Ok(()),
+    }
+}
+
+fn addresses(texts: &[Text<SocketAddr>]) -> Vec<SocketAddr> {
+    texts.iter().map(|text| text.0).collect()
+}
+
+fn store(section: &sections::Store) -> Result<Options, Fault> {
+    let Text(Size(segment_size)) = *section.segment_size.get_ref();
+    if !segment_size.is_multiple_of(SEGMENT_UNIT)
+        || !(MIN_SEGMENT..=MAX_SEGMENT).contains(&segment_size)
+    {
+        let reason = "expected a multiple of 4KiB from 64KiB to 2GiB";
+        return Err((
+            section.segment_size.span(),
+            format!("segment-size: {reason}, found {segment_size}B"),
+        ));
+    }
+    Ok(Options {
+        sync: match section.sync {
+            sections::Sync::Group => SyncMode::Group,
+            sections::Sync::Never => SyncMode::Never,
+        },
+        group_interval: section.group_interval.0,
+        segment_size,
+        history: section.history.0,
+        expiry_grace: section.expiry_grace.0,
+        ..Options::default()
+    })
+}
+
+fn limits(section: &sections::Limits) -> Result<Limits, Fault> {
+    if *section.max_queries_per_connection.get_ref() == 0 {
+        let span = section.max_queries_per_connection.span();
+        return Err((
+            span,
+            "max-queries-per-connection: expected at least 1, found 0".into(),
+        ));
+    }
+    let data_timeout = section.data_timeout.get_ref().0;
+    if data_timeout < Duration::from_secs(1) {
+        let reason = format!(
+            "data-timeout: expected at least 1s, found {}",
+            humantime::format_duration(data_timeout)
+        );
+        return Err((section.data_timeout.span(), reason));
+    }
+    Ok(Limits {
+        max_connections: section.max_connections,
+        on_limit: match section.on_limit {
+            sections::OnLimit::Refuse => OnLimit::Refuse,
+            sections::OnLimit::ReplaceOldest => OnLimit::ReplaceOldest,
+        },
+        queries_per_second: section.queries_per_second,
+        udp_queries_per_second: section.udp_queries_per_second,
+        max_connections_per_requestor: section.max_connections_per_requestor,
+        max_queries_per_connection: *section.max_queries_per_connection.get_ref(),
+        max_empty_replies: section.max_empty_replies,
+        data_timeout,
+    })
+}
+
+fn dhcp4(
+    section: &sections::Dhcp4,
+    listeners: &Listeners,
+    warnings: &mut Vec<String>,
+) -> Dhcp4Settings {
+    let listening = || listeners.dhcp4_tcp.iter().chain(&listeners.dhcp4_udp);
+    let bound = listening().find_map(|address| match address.ip() {
+        IpAddr::V4(address) if !address.is_unspecified() => Some(address),
+        _ => None,
+    });
+    let configured = section.server_identifier.as_ref().map(|text| text.0);
+    if configured.or(bound).is_none() && listening().next().is_some() {
+        warnings.push(
+            "dhcp4.server-identifier is not configured: requestors are told 127.0.0.1".to_owned(),
+        );
+    }
+    Dhcp4Settings {
+        reply_to: match section.reply_to {
+            sections::ReplyTo::Giaddr => ReplyTo::Giaddr,
+            sections::ReplyTo::Source => ReplyTo::Source,
+        },
+        server_identifier: configured.or(bound).unwrap_or(Ipv4Addr::LOCALHOST),
+        withhold_options: section.withhold_options.iter().copied().collect(),
+    }
+}
+
+fn dhcp6(
+    section: &sections::Dhcp6,
+    listeners: &Listeners,
+    warnings: &mut Vec<String>,
+) -> Result<Dhcp6Settings, Fault> {
+    let server_duid = match &section.server_duid {
+        Some(configured) => {
+            let octets = configured.get_ref().0.0.clone();
+            if !DUID_OCTETS.contains(&octets.len()) {
+                let reason = format!(
+                    "server-duid: expected a DUID of 3 to 130 octets, found {}",
+                    octets.len()
+                );
+                return Err((configured.span(), reason));
+            }
+            octets
+        }
+        None => {
+            let duid = duid_of_interface().unwrap_or_else(|| Dhcp6Settings::default().server_duid);
+            if !listeners.dhcp6_tcp.is_empty() || !listeners.dhcp6_udp.is_empty() {
+                warnings.push(format!(
+                    "dhcp6.server-duid is not configured: requestors are told {}",
+                    hex::encode_colons(&duid)
+                ));
+            }
+            duid
+        }
+    };
+    Ok(Dhcp6Settings {
+        server_duid,
+        withhold_options: section.withhold_options.clone(),
+    })
+}
+
+/// A DUID-LL (RFC 8415 §11.4) of the first network interface with an address of its own.
+fn duid_of_interface() -> Option<Vec<u8>> {
+    let mut names: Vec<_> = fs::read_dir("/sys/class/net")
+        .ok()?
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
+    names.sort();
+    names.iter().find_map(|interface| {
+        let read = |name| fs::read_to_string(interface.join(name)).ok();
+        let hardware_type: u16 = read("type")?.trim().parse().ok()?;
+        let address = hex::decode_any(read("address")?.trim()).ok()?;
+        let is_ethernet =
+            hardware_type == 1 && address.len() == 6 && address.iter().any(|octet| *octet != 0);
+        is_ethernet.then(|| [&[0, 3, 0, 1][..], &address].concat())
+    })
+}
+
+fn topology(file: &File) -> Result<Topology, Fault> {
+    let mut ranges4: Vec<(Range<usize>, Range4)> = Vec::new();
+    for subnet in &file.dhcp4.subnets {
+        let vpn = subnet
+            .vpn
+            .as_ref()
+            .map_or(Vpn::GLOBAL, |text| text.0.clone());
+        let prefix = subnet.prefix.0;
+        let Some(pools) = &subnet.pools else {
+            let (first, last) = prefix.hosts();
+            ranges4.push((0..0, Range4 { vpn, first, last }));
+            continue;
+        };
+        let (lowest, highest) = prefix.bounds();
+        for pool in pools {
+            let Text(Pool { first, last }) = *pool.get_ref();
+            if first < lowest || last > highest {
+                return Err((
+                    pool.span(),
+                    format!("pool {first}-{last} is not inside the prefix {prefix}"),
+                ));
+            }
+            ranges4.push((
+                pool.span(),
+                Range4 {
+                    vpn: vpn.clone(),
+                    first,
+                    last,
+                },
+            ));
+        }
+    }
+    let mut names = HashSet::new();
+    let mut links6 = Vec::new();
+    for link in &file.dhcp6.links {
+        let name = link.name.get_ref();
+        if !names.insert(name.as_str()) {
+            return Err((
+                link.name.span(),
+                format!("link {name:?} is configured twice"),
+            ));
+        }
+        let prefixes =
+            |texts: &[Text<leaseq_store::Prefix6>]| texts.iter().map(|text| text.0).collect();
+        links6.push(LinkConfig {
+            name: name.clone(),
+            prefixes: prefixes(&link.prefixes),
+            delegated: prefixes(&link.delegated),
+        });
+    }
+    ranges4.sort_by(|(_, one), (_, other)| (&one.vpn, one.first).cmp(&(&other.vpn, other.first)));
+    for pair in ranges4.windows(2) {
+        let ((_, one), (span, other)) = (&pair[0], &pair[1]);
+        if one.vpn == other.vpn && other.first <= one.last {
+            let reason = format!(
+                "{}-{} overlaps {}-{}",
+                other.first, other.last, one.first, one.last
+            );
+            return Err((span.clone(), reason));
+        }
+    }
+    Ok(Topology {
+        ranges4: ranges4.into_iter().map(|(_, range)| range).collect(),
+        links6,
+    })
+}
+
+fn requestors(file: &File) -> Result<Vec<Arc<RequestorRule>>, Fault> {
+    let rule = |section: &sections::Requestor| {
+        let mut rule = RequestorRule::all(section.network.0);
+        if let Some(queries) = &section.queries {
+            rule.queries = queries.iter().map(|text| text.0).collect();
+        }
+        rule.vpns = section
+            .vpns
+            .iter()
+            .map(|text| text.0.vss().to_vec())
+            .collect();
+        rule.relay_ids = section
+            .relay_ids
+            .iter()
+            .map(|text| text.0.0.clone())
+            .collect();
+        for link in &section.links {
+            let name = link.get_ref();
+            let Some(found) = file
+                .dhcp6
+                .links
+                .iter()
+                .find(|known| known.name.get_ref() == name)
+            else {
+                return Err((
+                    link.span(),
+                    format!("expected the name of a [[dhcp6.link]], found {name:?}"),
+                ));
+            };
+            let prefixes = found
+                .prefixes
+                .iter()
+                .map(|text| network_of(text.0))
+                .collect();
+            rule.links.push(LinkRule {
+                name: name.clone(),
+                prefixes,
+            });
+        }
+        Ok(Arc::new(rule))
+    };
+    file.requestors.iter().map(rule).collect()
+}
+
+fn feed(section: &Spanned<sections::Feed>) -> Result<socket::Address, Fault> {
+    let feed = section.get_ref();
+    let refused = |reason: String| Err((section.span(), reason));
+    let kind = feed.kind.name();
+    if feed.kind != FeedKind::Ndjson {
+        return refused(format!("a feed of kind {kind:?} is not in this version"));
+    }
+    let foreign = [
+        ("family", feed.family.is_some()),
+        ("path", feed.path.is_some()),
+        ("server", feed.server.is_some()),
+    ];
+    if let Some((key, _)) = foreign.iter().find(|(_, is_given)| *is_given) {
+        return refused(format!("`{key}` is not a key of a feed of kind {kind:?}"));
+    }
+    match &feed.listen {
+        Some(Text(address)) => Ok(address.clone()),
+        None => refused(format!("a feed of kind {kind:?} needs `listen`")),
+    }
+}

@@ -1,0 +1,102 @@
+//! What is wrong with a configuration file, and where.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// How alike two keys must be for one to be offered in place of the other (Jaro-Winkler).
+const LEAST_LIKENESS: f64 = 0.75;
+
+/// A configuration that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct ConfigError {
+    /// The file.
+    pub file: PathBuf,
+    /// Line and column, counted from 1, if a place in the file is to blame.
+    pub place: Option<(usize, usize)>,
+    /// What was expected, what came, and what to do.
+    pub reason: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}:", self.file.display())?;
+        if let Some((line, column)) = self.place {
+            write!(out, "{line}:{column}:")?;
+        }
+        write!(out, " {}", self.reason)
+    }
+}
+
+impl ConfigError {
+    /// An error about a span of the file's text.
+    pub fn at(file: &Path, text: &str, span: Range<usize>, reason: impl Into<String>) -> Self {
+        let place = Some(place_of(text, span.start));
+        ConfigError {
+            file: file.into(),
+            place,
+            reason: reason.into(),
+        }
+    }
+
+    /// What the TOML reader says, in our words.
+    pub fn from_toml(file: &Path, text: &str, error: &toml::de::Error) -> Self {
+        let place = error.span().map(|span| place_of(text, span.start));
+        let message = error.message().trim_end().replace('\n', ", ");
+        let reason = unknown_key(text, place, &message).unwrap_or(message);
+        ConfigError {
+            file: file.into(),
+            place,
+            reason,
+        }
+    }
+}
+
+fn place_of(text: &str, offset: usize) -> (usize, usize) {
+    let mut offset = offset.min(text.len());
+    while !text.is_char_boundary(offset) {
+        offset -= 1;
+    }
+    let before = &text[..offset];
+    let line = before.matches('\n').count() + 1;
+    let column = before
+        .rsplit('\n')
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .count()
+        + 1;
+    (line, column)
+}
+
+/// serde's "unknown field" with the section it is in and the nearest known key.
+fn unknown_key(text: &str, place: Option<(usize, usize)>, message: &str) -> Option<String> {
+    let rest = message.strip_prefix("unknown field `")?;
+    let (unknown, rest) = rest.split_once('`')?;
+    let known: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
+    let line = place.map_or(0, |(line, _)| line);
+    let above: Vec<&str> = text.lines().take(line).collect();
+    let header = above.iter().rev().find_map(|line| header_of(line));
+    let on_header = above.last().is_some_and(|line| header_of(line).is_some());
+    let nearest = known
+        .iter()
+        .map(|key| (strsim::jaro_winkler(unknown, key), *key))
+        .filter(|(likeness, _)| *likeness >= LEAST_LIKENESS)
+        .max_by(|one, other| one.0.total_cmp(&other.0));
+    let what = match header {
+        Some(header) if !on_header => format!("unknown key `{unknown}` in {header}"),
+        Some(_) => format!("unknown section `{unknown}`"),
+        None => format!("unknown key `{unknown}` outside any section"),
+    };
+    Some(match nearest {
+        Some((_, key)) => format!("{what}; did you mean `{key}`?"),
+        None => format!("{what}; known are {}", known.join(", ")),
+    })
+}
+
+/// The section that a line begins, with its brackets.
+fn header_of(line: &str) -> Option<&str> {
+    let line = line.trim();
+    let end = line.rfind(']')?;
+    line.starts_with('[').then(|| &line[..=end])
+}

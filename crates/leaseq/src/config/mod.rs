@@ -1,0 +1,172 @@
+//! The configuration: a TOML file, checked as a whole, and what store, engine and sessions are to do because of it.
+//!
+//! A key that is not known is refused with file, line and the nearest known key. What belongs to a feature that this
+//! version does not have is checked like everything else, and refused only where it is switched on.
+
+mod build;
+mod error;
+mod sections;
+mod units;
+
+use std::fs;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use leaseq_engine::{EngineConfig, Listeners};
+use leaseq_feed::socket;
+use leaseq_session::{Dhcp4Settings, Network, ReplyTo, RequestorRule, Settings};
+use leaseq_store::{Options, SyncMode, Topology};
+
+pub use error::ConfigError;
+
+/// A configuration that was found good.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Directory of the store.
+    pub data_dir: PathBuf,
+    /// How the store is opened.
+    pub store: Options,
+    /// The configured addresses and links.
+    pub topology: Topology,
+    /// The engine's threads and times.
+    pub engine: EngineConfig,
+    /// Where requestors connect to.
+    pub listeners: Listeners,
+    /// What sessions do: the part that a reload changes.
+    pub settings: Arc<Settings>,
+    /// Where the admin HTTP listens, if at all.
+    pub admin: Option<SocketAddr>,
+    /// Sockets that take leases in NDJSON.
+    pub feeds: Vec<socket::Address>,
+    /// What works, but is probably not meant.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Reads and checks a file.
+    pub fn load(file: &Path) -> Result<Config, ConfigError> {
+        let refused = |reason: String| ConfigError {
+            file: file.into(),
+            place: None,
+            reason,
+        };
+        let text = fs::read(file).map_err(|error| refused(format!("cannot be read: {error}")))?;
+        let text = String::from_utf8(text).map_err(|error| {
+            refused(format!(
+                "expected UTF-8 text, found another octet at offset {}",
+                error.utf8_error().valid_up_to()
+            ))
+        })?;
+        Config::parse(file, &text)
+    }
+
+    /// Checks the text of a file.
+    pub fn parse(file: &Path, text: &str) -> Result<Config, ConfigError> {
+        let sections =
+            toml::from_str(text).map_err(|error| ConfigError::from_toml(file, text, &error))?;
+        build::build(sections).map_err(|(span, reason)| ConfigError::at(file, text, span, reason))
+    }
+
+    /// What `leaseq serve` does without a file: everything on loopback, data in `./leaseq-data`.
+    pub fn embedded() -> Config {
+        let on = |address: SocketAddr| vec![address];
+        let [v4, v6]: [SocketAddr; 2] = [
+            (Ipv4Addr::LOCALHOST, 6767).into(),
+            (Ipv6Addr::LOCALHOST, 5547).into(),
+        ];
+        let loopback = [
+            (Ipv4Addr::new(127, 0, 0, 0).into(), 8),
+            (Ipv6Addr::LOCALHOST.into(), 128),
+        ];
+        let rules = loopback.map(|(address, bits)| {
+            Network::new(address, bits).expect("a length that fits the family")
+        });
+        Config {
+            data_dir: "leaseq-data".into(),
+            store: Options::default(),
+            topology: Topology::default(),
+            engine: EngineConfig::default(),
+            listeners: Listeners {
+                dhcp4_tcp: on(v4),
+                dhcp4_udp: on(v4),
+                dhcp6_tcp: on(v6),
+                dhcp6_udp: on(v6),
+            },
+            settings: Arc::new(Settings {
+                // Port 67 of a loopback giaddr is nobody's; whoever tries leaseq out waits at the port he asked from.
+                dhcp4: Dhcp4Settings {
+                    reply_to: ReplyTo::Source,
+                    ..Dhcp4Settings::default()
+                },
+                requestors: rules
+                    .into_iter()
+                    .map(|network| Arc::new(RequestorRule::all(network)))
+                    .collect(),
+                ..Settings::default()
+            }),
+            admin: Some((Ipv4Addr::LOCALHOST, 8067).into()),
+            feeds: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Names of what differs from `other` and cannot change while the server runs.
+    pub fn fixed_differences(&self, other: &Config) -> Vec<&'static str> {
+        let (mine, others) = (self.fixed(), other.fixed());
+        let differs =
+            |(mine, other): &(&(&'static str, String), &(&'static str, String))| mine.1 != other.1;
+        mine.iter()
+            .zip(&others)
+            .filter(differs)
+            .map(|(mine, _)| mine.0)
+            .collect()
+    }
+
+    fn fixed(&self) -> Vec<(&'static str, String)> {
+        let Options {
+            sync,
+            group_interval,
+            segment_size,
+            history,
+            expiry_grace,
+            ..
+        } = &self.store;
+        vec![
+            ("store.dir", format!("{:?}", self.data_dir)),
+            ("store.sync", format!("{:?}", sync == &SyncMode::Group)),
+            ("store.group-interval", format!("{group_interval:?}")),
+            ("store.segment-size", format!("{segment_size:?}")),
+            ("store.history", format!("{history:?}")),
+            ("store.expiry-grace", format!("{expiry_grace:?}")),
+            ("engine.cores", format!("{:?}", self.engine.cores)),
+            (
+                "limits.shutdown-timeout",
+                format!("{:?}", self.engine.shutdown_timeout),
+            ),
+            (
+                "dhcp4.listen-tcp",
+                format!("{:?}", self.listeners.dhcp4_tcp),
+            ),
+            (
+                "dhcp4.listen-udp",
+                format!("{:?}", self.listeners.dhcp4_udp),
+            ),
+            ("dhcp4.subnet", format!("{:?}", self.topology.ranges4)),
+            (
+                "dhcp6.listen-tcp",
+                format!("{:?}", self.listeners.dhcp6_tcp),
+            ),
+            (
+                "dhcp6.listen-udp",
+                format!("{:?}", self.listeners.dhcp6_udp),
+            ),
+            ("dhcp6.link", format!("{:?}", self.topology.links6)),
+            ("admin.listen", format!("{:?}", self.admin)),
+            ("feed", format!("{:?}", self.feeds)),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,240 @@
+//! The configuration of the manual is good, and what is wrong with others is told with its place.
+
+use std::path::Path;
+use std::time::Duration;
+
+use leaseq_session::{OnLimit, QueryKind};
+use leaseq_store::Vpn;
+
+use super::*;
+
+fn good(text: &str) -> Config {
+    Config::parse(Path::new("leaseq.toml"), text).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn told(text: &str) -> String {
+    match Config::parse(Path::new("leaseq.toml"), text) {
+        Ok(_) => panic!("expected this to be refused: {text}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+const FULL: &str = r#"
+[store]
+dir = "/srv/leases"
+sync = "never"
+group-interval = "2ms"
+segment-size = "16MiB"
+history = "12h"
+expiry-grace = "10s"
+[engine]
+cores = [2, 3]
+[limits]
+max-connections = 20000
+on-limit = "replace-oldest"
+queries-per-second = 5
+udp-queries-per-second = 6
+shutdown-timeout = "7s"
+max-connections-per-requestor = 8
+max-queries-per-connection = 9
+max-empty-replies = 10
+data-timeout = "30s"
+[dhcp4]
+listen-tcp = ["192.0.2.1:67", "127.0.0.1:6767"]
+listen-udp = ["192.0.2.1:67"]
+reply-to = "source"
+server-identifier = "192.0.2.9"
+withhold-options = [12, 82]
+[[dhcp4.subnet]]
+prefix = "198.51.100.0/24"
+pools = ["198.51.100.10-198.51.100.20", "198.51.100.30-198.51.100.40"]
+[[dhcp4.subnet]]
+prefix = "203.0.113.0/24"
+vpn = "red"
+[dhcp6]
+listen-tcp = ["[::1]:547"]
+server-duid = "00:03:00:01:02:00:5e:00:53:01"
+withhold-options = [23]
+[[dhcp6.link]]
+name = "pop-7"
+prefixes = ["2001:db8:7::/48"]
+delegated = ["2001:db8:7000::/36"]
+[active]
+enabled = false
+mode = "secure"
+relay-scope = false
+send-timeout = "120s"
+idle-timeout = "60s"
+[tls]
+allowed-names = ["*.bng.example.net"]
+bulk = "optional"
+[[requestor]]
+network = "10.0.0.0/8"
+queries = ["ip", "relay-id"]
+vpns = ["", "00005e:00000001"]
+relay-ids = ["0x0102", "text:bng"]
+links = ["pop-7"]
+[[requestor]]
+network = "2001:db8::/32"
+[admin]
+listen = "off"
+[[feed]]
+kind = "ndjson"
+listen = "unix:/run/leaseq/feed.sock"
+"#;
+
+#[test]
+fn every_key_has_its_effect() {
+    let config = good(FULL);
+    assert_eq!(config.data_dir, Path::new("/srv/leases"));
+    assert_eq!(
+        (config.store.sync, config.store.segment_size),
+        (SyncMode::Never, 16 << 20)
+    );
+    assert_eq!(config.store.history, Duration::from_secs(12 * 3_600));
+    assert_eq!(config.engine.cores, Some(vec![2, 3]));
+    assert_eq!(config.engine.shutdown_timeout, Duration::from_secs(7));
+    let limits = &config.settings.limits;
+    assert_eq!(
+        (limits.max_connections, limits.on_limit),
+        (20_000, OnLimit::ReplaceOldest)
+    );
+    assert_eq!(
+        (limits.queries_per_second, limits.udp_queries_per_second),
+        (5, 6)
+    );
+    assert_eq!(
+        (
+            limits.max_connections_per_requestor,
+            limits.max_queries_per_connection
+        ),
+        (8, 9)
+    );
+    assert_eq!(
+        (limits.max_empty_replies, limits.data_timeout),
+        (10, Duration::from_secs(30))
+    );
+    let dhcp4 = &config.settings.dhcp4;
+    assert_eq!(
+        (dhcp4.reply_to, dhcp4.server_identifier.octets()),
+        (ReplyTo::Source, [192, 0, 2, 9])
+    );
+    assert!(dhcp4.withhold_options.contains(82) && !dhcp4.withhold_options.contains(61));
+    assert_eq!(config.settings.dhcp6.withhold_options, [23]);
+    assert_eq!(config.listeners.dhcp4_tcp.len(), 2);
+    let ranges: Vec<_> = config
+        .topology
+        .ranges4
+        .iter()
+        .map(|range| (range.vpn.clone(), range.first.to_string()))
+        .collect();
+    let expected = [
+        (Vpn::GLOBAL, "198.51.100.10"),
+        (Vpn::GLOBAL, "198.51.100.30"),
+        (Vpn::named("red"), "203.0.113.1"),
+    ];
+    assert_eq!(ranges, expected.map(|(vpn, first)| (vpn, first.to_owned())));
+    assert_eq!(config.topology.links6[0].delegated[0].len, 36);
+    let rule = &config.settings.requestors[0];
+    assert!(rule.queries.contains(QueryKind::RelayId) && !rule.queries.contains(QueryKind::All));
+    assert_eq!(rule.vpns, [vec![], vec![1, 0, 0, 0x5e, 0, 0, 0, 1]]);
+    assert_eq!(rule.relay_ids, [vec![1, 2], b"bng".to_vec()]);
+    assert_eq!(rule.links[0].prefixes.len(), 1);
+    assert!(
+        config.settings.requestors[1]
+            .queries
+            .contains(QueryKind::All)
+    );
+    assert_eq!((config.admin, config.feeds.len()), (None, 1));
+    assert_eq!(config.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn an_empty_file_listens_on_the_ports_of_the_protocols_and_serves_nobody() {
+    let config = good("[dhcp6]\nserver-duid = \"000300010200\"\n");
+    assert_eq!(config.listeners.dhcp4_tcp, ["0.0.0.0:67".parse().unwrap()]);
+    assert_eq!(config.listeners.dhcp6_tcp, ["[::]:547".parse().unwrap()]);
+    assert!(config.listeners.dhcp4_udp.is_empty() && config.listeners.dhcp6_udp.is_empty());
+    assert_eq!(config.settings.limits.max_connections, 10);
+    assert_eq!(
+        config.warnings,
+        [
+            "no [[requestor]] is configured: nobody is served",
+            "dhcp4.server-identifier is not configured: requestors are told 127.0.0.1",
+        ]
+    );
+}
+
+#[test]
+fn the_address_that_is_listened_on_identifies_the_server() {
+    let config = good("[dhcp4]\nlisten-tcp = [\"0.0.0.0:67\"]\nlisten-udp = [\"192.0.2.7:67\"]\n");
+    assert_eq!(
+        config.settings.dhcp4.server_identifier.octets(),
+        [192, 0, 2, 7]
+    );
+}
+
+#[test]
+fn what_is_wrong_is_told_with_its_place() {
+    let texts = [
+        "x",
+        "[store",
+        "max-conections = 1",
+        "[limts]",
+        "[limits]\n# a comment\nmax-conections = 1",
+        "[limits]\nfrobnicate = 1",
+        "[limits]\nmax-connections = -1",
+        "[limits]\nmax-connections = \"ten\"",
+        "[limits]\ndata-timeout = 300",
+        "[limits]\ndata-timeout = \"300\"",
+        "[limits]\ndata-timeout = \"10ms\"",
+        "[limits]\nmax-queries-per-connection = 0",
+        "[limits]\non-limit = \"drop\"",
+        "[store]\nsegment-size = \"64\"",
+        "[store]\nsegment-size = \"1000000B\"",
+        "[store]\nsync = \"always\"",
+        "[engine]\ncores = \"all\"",
+        "[dhcp4]\nlisten-tcp = [\"0.0.0.0\"]",
+        "[dhcp4]\nwithhold-options = [256]",
+        "[[dhcp4.subnet]]\npools = []",
+        "[[dhcp4.subnet]]\nprefix = \"198.51.100.1/24\"",
+        "[[dhcp4.subnet]]\nprefix = \"198.51.100.0/24\"\npools = [\"198.51.101.1-198.51.101.2\"]",
+        "[[dhcp4.subnet]]\nprefix = \"198.51.100.0/24\"\npools = [\"198.51.100.1-198.51.100.9\",\n\"198.51.100.5-198.51.100.12\"]",
+        "[dhcp6]\nserver-duid = \"00\"",
+        "[dhcp6]\nserver-duid = \"0g\"",
+        "[[dhcp6.link]]\nname = \"a\"\n[[dhcp6.link]]\nname = \"a\"",
+        "[[requestor]]\nnetwork = \"10.0.0.0/33\"",
+        "[[requestor]]\nnetwork = \"10.0.0.0/8\"\nqueries = [\"mac\"]",
+        "[[requestor]]\nnetwork = \"10.0.0.0/8\"\nlinks = [\"pop-9\"]",
+        "[active]\nenabled = true",
+        "[active]\nidle-timeout = \"soon\"",
+        "[active]\nmode = \"open\"",
+        "[tls]\ncertificate = \"server.pem\"",
+        "[tls]\nbulk = \"required\"",
+        "[[feed]]\nkind = \"kea-ha\"\nlisten = \"127.0.0.1:8068\"",
+        "[[feed]]\nkind = \"kea\"",
+        "[[feed]]\nkind = \"ndjson\"",
+        "[[feed]]\nkind = \"ndjson\"\nlisten = \"feed.sock\"",
+        "[[feed]]\nkind = \"ndjson\"\nlisten = \"127.0.0.1:1\"\npath = \"x\"",
+        "[admin]\nlisten = \"localhost\"",
+    ];
+    let all: Vec<String> = texts
+        .iter()
+        .map(|text| format!("{text}\n  => {}", told(text)))
+        .collect();
+    insta::assert_snapshot!(all.join("\n\n"));
+}
+
+#[test]
+fn a_reload_names_what_cannot_change() {
+    let config = good(FULL);
+    let changed = FULL
+        .replace("16MiB", "32MiB")
+        .replace("[2, 3]", "\"auto\"")
+        .replace("max-connections = 20000", "max-connections = 5");
+    assert_eq!(
+        good(&changed).fixed_differences(&config),
+        ["store.segment-size", "engine.cores"]
+    );
+    assert_eq!(good(FULL).fixed_differences(&config), Vec::<&str>::new());
+}

@@ -1,0 +1,180 @@
+//! `leaseq serve`: store, feeds, engine and admin HTTP, from start to clean stop.
+
+mod ready;
+mod reload;
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context;
+use leaseq_engine::Engine;
+use leaseq_feed::socket::NdjsonListener;
+use leaseq_store::{Options, Store};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::admin::{self, Served};
+use crate::cli;
+use crate::config::Config;
+use crate::exit::{Done, Usage};
+use crate::{progress, sample};
+
+/// Serves until a signal ends it.
+pub fn run(arguments: &cli::Serve) -> anyhow::Result<Done> {
+    if arguments.active_insecure {
+        return Err(
+            Usage("--active-insecure: active leasequery is not in this version".into()).into(),
+        );
+    }
+    let config = configure(arguments)?;
+    // From here on a signal is kept until the server is ready to obey it.
+    let mut signals =
+        Signals::new([SIGTERM, SIGINT, SIGHUP]).context("signals cannot be caught")?;
+    let server = Server::start(&config, arguments.sample)?;
+    for signal in signals.forever() {
+        match signal {
+            SIGHUP => reload::reload(arguments.config.as_deref(), &config, &server.engine),
+            signal => {
+                tracing::info!(id = "serve-stopping", signal, "stopping");
+                break;
+            }
+        }
+    }
+    server.stop()?;
+    Ok(Done::All)
+}
+
+fn configure(arguments: &cli::Serve) -> anyhow::Result<Config> {
+    let mut config = match &arguments.config {
+        Some(file) => Config::load(file)?,
+        None => Config::embedded(),
+    };
+    if let Some(dir) = &arguments.data_dir {
+        config.data_dir.clone_from(dir);
+    }
+    for warning in &config.warnings {
+        tracing::warn!(id = "config-warning", "{warning}");
+    }
+    Ok(config)
+}
+
+/// Everything that runs.
+struct Server {
+    store: Arc<Store>,
+    engine: Arc<Engine>,
+    feeds: Vec<NdjsonListener>,
+    admin: Option<admin::Admin>,
+}
+
+impl Server {
+    fn start(config: &Config, sample: Option<u64>) -> anyhow::Result<Server> {
+        let started = Instant::now();
+        let options = Options {
+            progress: Some(progress::of_opening()),
+            ..config.store.clone()
+        };
+        let store = Store::open(&config.data_dir, options, config.topology.clone())?;
+        let recovered_ms = started.elapsed().as_millis();
+        let samples = sample
+            .map(|bindings| fill(&store, bindings))
+            .transpose()?
+            .unwrap_or(false);
+        let reader = store.reader();
+        let started = Engine::start(
+            config.engine.clone(),
+            config.listeners.clone(),
+            config.settings.clone(),
+            reader,
+        );
+        // Its message names the cause already.
+        let engine =
+            Arc::new(started.map_err(|error| anyhow::anyhow!("the server cannot start: {error}"))?);
+        let store = Arc::new(store);
+        let mut feeds = Vec::with_capacity(config.feeds.len());
+        for address in &config.feeds {
+            let listening = NdjsonListener::start(address, Arc::clone(&store));
+            feeds
+                .push(listening.with_context(|| format!("cannot listen for leases on {address}"))?);
+        }
+        let served = Served {
+            engine: Arc::clone(&engine),
+            reader: store.reader(),
+            recovered_ms,
+        };
+        let admin = config
+            .admin
+            .map(|address| admin::Admin::start(address, served))
+            .transpose()?;
+        let server = Server {
+            store,
+            engine,
+            feeds,
+            admin,
+        };
+        server.tell_ready(recovered_ms)?;
+        if samples {
+            for command in sample::commands(server.engine.addresses()) {
+                eprintln!("try: {command}");
+            }
+        }
+        Ok(server)
+    }
+
+    fn tell_ready(&self, recovered_ms: u128) -> anyhow::Result<()> {
+        let stats = self.store.reader().stats();
+        let bindings = stats.v4.bindings() + stats.v6.bindings();
+        let admin = self.admin.as_ref().map(admin::Admin::address);
+        let feeds: Vec<_> = self.feeds.iter().map(NdjsonListener::address).collect();
+        let line = ready::line(
+            self.engine.addresses(),
+            admin,
+            &feeds,
+            bindings,
+            recovered_ms,
+        );
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{line}")
+            .and_then(|()| out.flush())
+            .context("the ready line cannot be written")?;
+        // Without systemd there is nobody to tell.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        tracing::info!(id = "serve-ready", bindings, recovered_ms, "serving");
+        Ok(())
+    }
+
+    /// Feeds first, so that what was acknowledged is all there is; then running queries, then the store.
+    fn stop(self) -> anyhow::Result<()> {
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        let Server {
+            store,
+            engine,
+            feeds,
+            admin,
+        } = self;
+        feeds.into_iter().for_each(NdjsonListener::stop);
+        engine.shutdown();
+        if let Some(admin) = admin {
+            admin.stop();
+        }
+        drop(engine);
+        let store = Arc::into_inner(store).context("the store is still in use")?;
+        store.stop().context("the store cannot be closed")?;
+        tracing::info!(id = "serve-stopped", "stopped");
+        Ok(())
+    }
+}
+
+/// Fills an empty store; whether it did.
+fn fill(store: &Store, bindings: u64) -> anyhow::Result<bool> {
+    let stats = store.reader().stats();
+    if stats.v4.bindings() + stats.v6.bindings() > 0 {
+        tracing::info!(
+            id = "serve-sample-skipped",
+            "the store holds bindings: no sample is made"
+        );
+        return Ok(false);
+    }
+    sample::fill(store, bindings)?;
+    Ok(true)
+}

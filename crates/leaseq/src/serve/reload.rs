@@ -1,0 +1,39 @@
+//! SIGHUP: the configuration is read again.
+
+use std::path::Path;
+
+use leaseq_engine::Engine;
+
+use crate::config::Config;
+
+/// Takes over limits, requestors and what sessions send; names what cannot change; a bad file changes nothing.
+pub fn reload(file: Option<&Path>, started_with: &Config, engine: &Engine) {
+    let Some(file) = file else {
+        tracing::warn!(
+            id = "reload-no-file",
+            "there is no configuration file to read again"
+        );
+        return;
+    };
+    let mut config = match Config::load(file) {
+        Ok(config) => config,
+        Err(error) => {
+            tracing::error!(id = "reload-refused", %error, "the configuration is not good, nothing is changed");
+            return;
+        }
+    };
+    // The command line may have named another one than the file.
+    config.data_dir.clone_from(&started_with.data_dir);
+    for warning in &config.warnings {
+        tracing::warn!(id = "config-warning", "{warning}");
+    }
+    for key in config.fixed_differences(started_with) {
+        tracing::warn!(
+            id = "reload-needs-restart",
+            key,
+            "this key has changed, but needs a restart to take effect"
+        );
+    }
+    engine.reload(config.settings);
+    tracing::info!(id = "reload-done", file = %file.display(), "the configuration was read again");
+}
