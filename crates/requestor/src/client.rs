@@ -28,7 +28,7 @@ pub enum ClientError {
     #[error("the queries of one connection are not of one family and requestor")]
     MixedQueries,
     /// No connection.
-    #[error("cannot connect to {server}: {source}")]
+    #[error("cannot connect to {server}")]
     Connect {
         /// The server.
         server: SocketAddr,
@@ -36,7 +36,7 @@ pub enum ClientError {
         source: io::Error,
     },
     /// The connection or socket failed.
-    #[error("{server}: {source}")]
+    #[error("the connection to {server} failed")]
     Io {
         /// The server.
         server: SocketAddr,
@@ -47,7 +47,7 @@ pub enum ClientError {
     #[error("no answer from {0} in time")]
     TimedOut(SocketAddr),
     /// The server broke the protocol, or closed the connection too early.
-    #[error("{server}: {source}")]
+    #[error("{server} broke the protocol")]
     Protocol {
         /// The server.
         server: SocketAddr,
@@ -55,7 +55,7 @@ pub enum ClientError {
         source: ProtocolError,
     },
     /// The answer over UDP cannot be read.
-    #[error("{server}: {source}")]
+    #[error("the answer of {server} cannot be read")]
     Datagram {
         /// The server.
         server: SocketAddr,

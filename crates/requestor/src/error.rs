@@ -8,7 +8,6 @@ use thiserror::Error;
 #[error("{fault} (in the frame at octet {offset} of the stream)")]
 pub struct ProtocolError {
     /// What it is.
-    #[source]
     pub fault: ProtocolFault,
     /// Octets of the stream before the frame it is in.
     pub offset: u64,

@@ -59,7 +59,6 @@ pub enum Fault {
 #[error("{fault} at octet {at}")]
 pub struct ParseError {
     /// What is wrong.
-    #[source]
     pub fault: Fault,
     /// Where, counted from the first octet given to the parser.
     pub at: usize,
