@@ -24,7 +24,7 @@ const NEAR: usize = 64;
 const SCAN_MAX: usize = 4096;
 
 /// Lists shorter than this are not rebuilt for being half dead.
-const REBUILD_MIN: usize = 16;
+const REBUILD_MIN: usize = if cfg!(loom) { 2 } else { 16 };
 
 /// The last places that are looked through for an id that is about to be appended.
 const TAIL: usize = 16;

@@ -23,7 +23,7 @@ use super::sync::{AtomicU64, Ordering, SwapOption};
 use super::table::{Place, Table, TableWriter};
 
 /// Ids of a value that are entries of their own.
-pub(super) const INLINE_MAX: usize = if cfg!(loom) { 1 } else { 6 };
+pub(super) const INLINE_MAX: usize = if cfg!(loom) { 2 } else { 6 };
 
 /// Set in an entry that is the number of a list.
 const LIST: u32 = 1 << 31;
