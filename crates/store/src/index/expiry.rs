@@ -172,18 +172,23 @@ impl ExpiryQueue {
         if start > now {
             return None;
         }
-        // A lower level is empty by now, so nothing in it changes its meaning as the time reached goes on.
+        // What is in the levels below begins earlier, so they are empty by now, and no bucket changes its meaning.
         self.reached = self.reached.max(start);
         Some(bucket)
     }
 
-    /// The filled bucket that begins first. All buckets of a level come after the time reached (or are under way), and
-    /// all of a level come before those of the next.
+    /// The filled bucket that begins first. Of each level all come after the time reached, but for one that may be
+    /// under way: what was put into lower levels since it began comes after its start.
     fn first_filled(&self) -> Option<u16> {
-        self.filled.iter().enumerate().find_map(|(level, words)| {
+        let first_of_level = |(level, words): (usize, &[u64; BUCKETS_PER_LEVEL / 64])| {
             let (at, word) = words.iter().enumerate().find(|(_, word)| **word != 0)?;
             Some((level * BUCKETS_PER_LEVEL + at * 64 + word.trailing_zeros() as usize) as u16)
-        })
+        };
+        self.filled
+            .iter()
+            .enumerate()
+            .filter_map(first_of_level)
+            .min_by_key(|&bucket| self.start(bucket))
     }
 
     fn set_filled(&mut self, bucket: u16, filled: bool) {

@@ -57,3 +57,5 @@ pub use walks::{Horizon, WalkGuard, Walks, WalksWriter};
 
 #[cfg(all(test, loom))]
 mod loom_tests;
+#[cfg(all(test, not(loom)))]
+mod tests;

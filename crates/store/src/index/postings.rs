@@ -133,9 +133,10 @@ pub struct PostingsWriter {
 }
 
 /// What the writer found under a hash.
-enum Found {
-    List(u32, Place, Arc<List>),
-    Inline(SmallVec<[(Place, u32); 8]>),
+struct Found {
+    list: Option<(u32, Place, Arc<List>)>,
+    /// Entries under the tag: of the value, or strangers.
+    inline: SmallVec<[(Place, u32); 8]>,
 }
 
 impl PostingsWriter {
@@ -181,22 +182,28 @@ impl PostingsWriter {
     }
 
     fn look(&self, hash: u64) -> Found {
-        let mut inline = SmallVec::new();
-        let list = self.table.search(hash, |place, entry| {
+        let mut found = Found {
+            list: None,
+            inline: SmallVec::new(),
+        };
+        self.table.search(hash, |place, entry| -> ControlFlow<()> {
             if entry & LIST == 0 {
-                inline.push((place, entry));
-            } else if let Some(list) = self
-                .shared
-                .lists
-                .get(entry & !LIST)
-                .and_then(SwapOption::load_full)
+                found.inline.push((place, entry));
+            } else if let Some(list) = self.list(entry & !LIST)
                 && list.hash() == hash
             {
-                return ControlFlow::Break(Found::List(entry & !LIST, place, list));
+                found.list = Some((entry & !LIST, place, list));
             }
             ControlFlow::Continue(())
         });
-        list.unwrap_or(Found::Inline(inline))
+        found
+    }
+
+    fn list(&self, number: u32) -> Option<Arc<List>> {
+        self.shared
+            .lists
+            .get(number)
+            .and_then(SwapOption::load_full)
     }
 
     /// Adds an id that is not under the hash yet. (One that was added just now is let pass without effect.)
@@ -205,36 +212,33 @@ impl PostingsWriter {
     /// about to have more ids than are kept as entries.
     pub fn insert(&mut self, hash: u64, id: u32, mut same: impl FnMut(u32) -> bool) {
         debug_assert!(id < MAX_IDS, "id {id}");
-        match self.look(hash) {
-            Found::List(number, _, list) => {
-                let before = list.live();
-                self.with_finder(number, |finder| append(&list, finder, id))
-                    .map_or_else(
-                        || self.count(list.live() - before, 0, 0),
-                        |new| {
-                            self.count(new.live() - before, new.memory(), list.memory());
-                            self.set_list(number, Some(new));
-                        },
-                    );
+        let found = self.look(hash);
+        if found.inline.iter().any(|&(_, entry)| entry == id) {
+            return;
+        }
+        if let Some((number, _, list)) = found.list {
+            let before = list.live();
+            match self.with_finder(number, |finder| append(&list, finder, id)) {
+                None => self.count(list.live() - before, 0, 0),
+                Some(new) => {
+                    self.count(new.live() - before, new.memory(), list.memory());
+                    self.set_list(number, Some(new));
+                }
             }
-            Found::Inline(entries) => {
-                if entries.iter().any(|&(_, entry)| entry == id) {
-                    return;
-                }
-                if entries.len() >= INLINE_MAX {
-                    let own: SmallVec<[(Place, u32); 8]> = entries
-                        .into_iter()
-                        .filter(|&(_, entry)| same(entry))
-                        .collect();
-                    if own.len() >= INLINE_MAX && self.convert(hash, &own, id) {
-                        self.count(1, 0, 0);
-                        return;
-                    }
-                }
-                self.table.insert(hash, id);
-                self.count(1, 0, 0);
+            return;
+        }
+        self.count(1, 0, 0);
+        if found.inline.len() >= INLINE_MAX {
+            let own: SmallVec<[(Place, u32); 8]> = found
+                .inline
+                .into_iter()
+                .filter(|&(_, entry)| same(entry))
+                .collect();
+            if own.len() >= INLINE_MAX && self.convert(hash, &own, id) {
+                return;
             }
         }
+        self.table.insert(hash, id);
     }
 
     /// Makes a list of a value's entries, which come in the order of the search path, and one more id.
@@ -269,29 +273,27 @@ impl PostingsWriter {
 
     /// Removes an id from under the hash; whether it was there.
     pub fn remove(&mut self, hash: u64, id: u32) -> bool {
-        match self.look(hash) {
-            Found::List(number, place, list) => {
-                match self.with_finder(number, |finder| remove(&list, finder, id)) {
-                    Removal::Absent => return false,
-                    Removal::Done => {}
-                    Removal::Replace(new) => {
-                        self.count(0, new.memory(), list.memory());
-                        self.set_list(number, Some(new));
-                    }
-                    Removal::Empty => {
-                        self.table.remove(hash, place);
-                        self.count(0, 0, list.memory());
-                        self.set_list(number, None);
-                        self.free_lists.push(number);
-                    }
+        let found = self.look(hash);
+        // A list and an entry for the id: the hash is that of two values, and only one of them has the list.
+        if let Some(&(place, _)) = found.inline.iter().find(|&&(_, entry)| entry == id) {
+            self.table.remove(hash, place);
+        } else if let Some((number, place, list)) = found.list {
+            match self.with_finder(number, |finder| remove(&list, finder, id)) {
+                Removal::Absent => return false,
+                Removal::Done => {}
+                Removal::Replace(new) => {
+                    self.count(0, new.memory(), list.memory());
+                    self.set_list(number, Some(new));
+                }
+                Removal::Empty => {
+                    self.table.remove(hash, place);
+                    self.count(0, 0, list.memory());
+                    self.set_list(number, None);
+                    self.free_lists.push(number);
                 }
             }
-            Found::Inline(entries) => {
-                let Some(&(place, _)) = entries.iter().find(|&&(_, entry)| entry == id) else {
-                    return false;
-                };
-                self.table.remove(hash, place);
-            }
+        } else {
+            return false;
         }
         self.shared
             .len
