@@ -7,24 +7,34 @@
 //!
 //! The files are described in `docs/store-format.md`.
 
-#![allow(dead_code, unused_imports)]
-
+mod apply;
+mod apply6;
+mod checkpoint;
 mod error;
 mod event;
+mod feeds;
+#[allow(dead_code, unused_imports)]
 mod index;
+mod keys;
+mod links;
 #[doc(hidden)]
 pub mod log;
+mod open;
 mod options;
+mod queue;
 mod record;
 mod scan;
+mod shared;
 mod stats;
 mod store;
 mod time;
 mod topology;
+mod verify;
 mod view;
 mod vpn;
 mod walk4;
 mod walk6;
+mod writer;
 
 pub use error::{CommitError, OpenError, StopError, SubmitError};
 pub use event::{
@@ -34,8 +44,8 @@ pub use event::{
 pub use options::{LoadPhase, LoadProgress, Options, SyncMode};
 pub use record::{Bind4, Bind6, Departed4, Departed6, FeedRecord, Hop, Hops, Record};
 pub use scan::{Scan, ScanFrom, Scanned};
-pub use stats::{FamilyStats, FeedState, Stats, VerifyReport};
-pub use store::{Committed, Store, Ticket};
+pub use stats::{Clients, FamilyStats, FeedState, Stats, VerifyReport};
+pub use store::{Committed, FeedIdError, Store, Ticket};
 pub use time::{Clock, ManualClock, ServerClock, Stamp, SystemClock};
 pub use topology::{LinkConfig, MAX_CONFIGURED4, Prefix6, Range4, Topology, TopologyError};
 pub use view::{LinkId, Published, Reader, View};

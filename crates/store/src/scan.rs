@@ -1,6 +1,7 @@
 //! Records in log order: for export, verification and catch-up.
 
-use crate::record::Record;
+use crate::log;
+use crate::record::{Record, trusted};
 use crate::time::Stamp;
 use crate::view::View;
 
@@ -27,11 +28,27 @@ pub struct Scanned<'v> {
 /// Records in log order, up to the last one published when the view was taken.
 pub struct Scan<'v> {
     view: &'v View,
+    cursor: log::Scan,
+    below: u64,
 }
 
 impl<'v> Scan<'v> {
-    pub(crate) fn new(view: &'v View, _from: ScanFrom) -> Self {
-        Scan { view }
+    pub(crate) fn new(view: &'v View, from: ScanFrom) -> Self {
+        let from = match from {
+            ScanFrom::Start => log::ScanFrom::Start,
+            ScanFrom::Sequence(sequence) => log::ScanFrom::Sequence(sequence),
+            ScanFrom::Stamp(stamp) => log::ScanFrom::Stamp(stamp.millis()),
+        };
+        Scan {
+            view,
+            cursor: log::Scan::new(from),
+            below: view.published().sequence.saturating_add(1),
+        }
+    }
+
+    /// The lowest sequence that the next record can have: where a later scan goes on.
+    pub fn next_sequence(&self) -> u64 {
+        self.cursor.next_sequence()
     }
 }
 
@@ -39,7 +56,39 @@ impl<'v> Iterator for Scan<'v> {
     type Item = Scanned<'v>;
 
     fn next(&mut self) -> Option<Scanned<'v>> {
-        let _ = self.view.now();
-        None
+        loop {
+            let (_, octets) = self.cursor.next(self.view.log(), self.below)?;
+            let Some(record) = trusted(octets) else {
+                continue;
+            };
+            let record = self.view.shared().graced(record);
+            return Some(Scanned {
+                newest: is_newest(self.view, &record),
+                record,
+            });
+        }
     }
+}
+
+/// Whether the record is the newest of its binding. Told by its sequence: compaction changes positions, never sequences.
+fn is_newest(view: &View, record: &Record<'_>) -> bool {
+    let newest = match record {
+        Record::Bind4(bind) => view
+            .slot4(bind.vpn(), bind.address())
+            .and_then(|slot| view.bind4(slot))
+            .filter(|other| other.address() == bind.address() && other.vpn() == bind.vpn())
+            .map(|other| other.sequence()),
+        Record::Bind6(bind) => view
+            .slot6(bind.vpn(), bind.address(), bind.prefix_len())
+            .and_then(|slot| view.bind6(slot))
+            .map(|other| other.sequence()),
+        Record::Feed(feed) => view
+            .shared()
+            .feeds
+            .load()
+            .get(usize::from(feed.number()) - 1)
+            .map(|state| state.sequence),
+        Record::Departed4(_) | Record::Departed6(_) => return true,
+    };
+    newest == Some(record.sequence())
 }

@@ -8,8 +8,6 @@ use crate::time::Stamp;
 pub struct FamilyStats {
     /// Bindings by state, in the order of [`State::ALL`].
     pub by_state: [u64; 8],
-    /// Distinct clients: for IPv4 by client identifier, or hardware address without one; for IPv6 clients on a link.
-    pub clients: u64,
 }
 
 impl FamilyStats {
@@ -22,6 +20,15 @@ impl FamilyStats {
     pub fn in_state(&self, state: State) -> u64 {
         self.by_state[state as usize - 1]
     }
+}
+
+/// Distinct clients, in any state of their bindings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Clients {
+    /// IPv4: by client identifier, or by hardware address without one.
+    pub v4: u64,
+    /// IPv6: by DUID and link.
+    pub v6: u64,
 }
 
 /// Counts and sizes of a store.
@@ -81,6 +88,8 @@ pub struct FeedState {
     pub read_up_to: Stamp,
     /// Whether it is followed.
     pub live: bool,
+    /// Sequence of the record that says so.
+    pub(crate) sequence: u64,
 }
 
 /// What the verification of a store found.

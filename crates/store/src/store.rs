@@ -1,13 +1,24 @@
 //! The store: opening, submitting, stopping.
 
+use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
 
 use crate::error::{CommitError, OpenError, StopError, SubmitError};
 use crate::event::{Event, EventError};
+use crate::log::{Disk, RealDisk};
+use crate::open;
 use crate::options::Options;
+use crate::queue::{Command, FeedError, Queue};
 use crate::stats::{FeedState, VerifyReport};
 use crate::topology::Topology;
-use crate::view::Reader;
+use crate::verify;
+use crate::view::{Published, Reader};
+use crate::writer::{Control, Ended};
 
 /// Events that are durable and visible.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +34,7 @@ pub struct Committed {
 /// The promise of an answer to submitted events.
 #[derive(Debug)]
 pub struct Ticket {
-    answer: std::sync::mpsc::Receiver<Result<Committed, CommitError>>,
+    answer: Receiver<Result<Committed, CommitError>>,
 }
 
 impl Ticket {
@@ -33,68 +44,143 @@ impl Ticket {
     }
 }
 
-/// An open store; owns the thread that writes. One process may have it open.
-#[derive(Debug)]
+/// An open store; owns the thread that writes. One process may have it open. A store that is dropped without
+/// [`Store::stop`] stores what was submitted, but writes no checkpoint.
 pub struct Store {
     reader: Reader,
+    control: Arc<Control>,
+    read_only: bool,
+    thread: Option<JoinHandle<Ended>>,
 }
 
 impl Store {
     /// Opens the store in a directory, which is made if it is missing. Recovers from a loss of power: every acknowledged
     /// event is there, and no torn one.
-    pub fn open(_dir: &Path, options: Options, topology: Topology) -> Result<Store, OpenError> {
-        topology.check()?;
+    pub fn open(dir: &Path, options: Options, topology: Topology) -> Result<Store, OpenError> {
+        Store::open_on(Arc::new(RealDisk), dir, options, topology)
+    }
+
+    /// As [`Store::open`], on a disk that may fail.
+    #[doc(hidden)]
+    pub fn open_on(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        options: Options,
+        topology: Topology,
+    ) -> Result<Store, OpenError> {
+        let control = Arc::new(Control {
+            queue: Queue::default(),
+            hooks: Mutex::default(),
+        });
+        let writer = open::open(disk, dir, &options, &topology, Arc::clone(&control))?;
+        let reader = Reader {
+            shared: Arc::clone(&writer.shared),
+        };
+        let thread = std::thread::Builder::new()
+            .name("leaseq-store".to_owned())
+            .spawn(move || writer.run())
+            .map_err(OpenError::Thread)?;
         Ok(Store {
-            reader: Reader::new(&options),
+            reader,
+            control,
+            read_only: options.read_only,
+            thread: Some(thread),
         })
     }
 
     /// Submits events; waits while the queue is full.
     pub fn submit(&self, events: Vec<Event>) -> Result<Ticket, SubmitError> {
-        let (send, answer) = std::sync::mpsc::sync_channel(1);
-        self.submit_with(events, move |result| {
-            let _ = send.send(result);
-        })?;
-        Ok(Ticket { answer })
+        self.submit_or(events, true)
     }
 
     /// Submits events unless the queue is full.
     pub fn try_submit(&self, events: Vec<Event>) -> Result<Ticket, SubmitError> {
-        self.submit(events)
+        self.submit_or(events, false)
+    }
+
+    fn submit_or(&self, events: Vec<Event>, wait: bool) -> Result<Ticket, SubmitError> {
+        let (send, answer) = sync_channel(1);
+        let give = Box::new(move |result| {
+            let _ = send.send(result);
+        });
+        self.put(Command::Submit(events, give), wait)?;
+        Ok(Ticket { answer })
     }
 
     /// Submits events; waits while the queue is full. The answer is given to `answer` on the store's thread, which must not
     /// be held up there.
     pub fn submit_with(
         &self,
-        _events: Vec<Event>,
-        _answer: impl FnOnce(Result<Committed, CommitError>) + Send + 'static,
+        events: Vec<Event>,
+        answer: impl FnOnce(Result<Committed, CommitError>) + Send + 'static,
     ) -> Result<(), SubmitError> {
-        Err(SubmitError::Stopped)
+        self.put(Command::Submit(events, Box::new(answer)), true)
     }
 
-    /// Number of the feed of this name, which gets one if it has none yet.
-    pub fn feed_id(&self, _name: &str) -> Result<u16, CommitError> {
-        Err(CommitError::Stopped)
+    fn put(&self, command: Command, wait: bool) -> Result<(), SubmitError> {
+        if self.read_only {
+            return Err(SubmitError::ReadOnly);
+        }
+        self.control.queue.put(command, wait)
+    }
+
+    /// Number of the feed of this name, which gets one, and a record in the log, if it has none yet.
+    pub fn feed_id(&self, name: &str) -> Result<u16, FeedIdError> {
+        if let Some(feed) = self.reader.feeds().iter().find(|feed| feed.name == name) {
+            return Ok(feed.number);
+        }
+        let (send, answer) = sync_channel(1);
+        let give = Box::new(move |result| {
+            let _ = send.send(result);
+        });
+        self.put(Command::Feed(name.to_owned(), give), true)?;
+        let result = answer
+            .recv()
+            .unwrap_or(Err(FeedError::Commit(CommitError::Stopped)));
+        result.map_err(|error| match error {
+            FeedError::Event(error) => FeedIdError::Event(error),
+            FeedError::Commit(error) => FeedIdError::Commit(error),
+        })
     }
 
     /// The feeds that the store knows, in order of their numbers.
     pub fn feeds(&self) -> Vec<FeedState> {
-        Vec::new()
+        self.reader.feeds().to_vec()
     }
 
     /// Registers what is called after each commit, on the store's thread, with what is published now. It must be quick.
-    pub fn on_commit(&self, _hook: impl Fn(crate::view::Published) + Send + Sync + 'static) {}
+    pub fn on_commit(&self, hook: impl Fn(Published) + Send + Sync + 'static) {
+        let mut hooks = self
+            .control
+            .hooks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        hooks.push(Arc::new(hook));
+    }
 
     /// Lets the store's thread look at the clock now, and waits until leases that are due have been expired. The thread does
     /// this by itself about once a second.
     pub fn tick(&self) -> Result<(), CommitError> {
-        Ok(())
+        self.ask(Command::Tick)
     }
 
     /// Compacts the log now, and waits until that is done.
     pub fn compact_now(&self) -> Result<(), CommitError> {
-        Ok(())
+        self.ask(Command::Compact)
+    }
+
+    fn ask(&self, command: impl FnOnce(crate::queue::Done) -> Command) -> Result<(), CommitError> {
+        let (send, answer) = sync_channel(1);
+        let done = Box::new(move |result| {
+            let _ = send.send(result);
+        });
+        match self.put(command(done), true) {
+            Ok(()) => answer.recv().unwrap_or(Err(CommitError::Stopped)),
+            Err(SubmitError::ReadOnly) => Err(CommitError::ReadOnly {
+                reason: "it was opened for reading".to_owned(),
+            }),
+            Err(_) => Err(CommitError::Stopped),
+        }
     }
 
     /// A reader of this store.
@@ -102,13 +188,55 @@ impl Store {
         self.reader.clone()
     }
 
-    /// Checks the log and each index against a full scan of it.
+    /// Checks the log and each index against a full scan of it. Writing goes on meanwhile; what changes during the check is
+    /// not told as wrong.
     pub fn verify(&self) -> VerifyReport {
-        VerifyReport::default()
+        verify::verify(&self.reader)
     }
 
     /// Stops: takes no more events, stores those that were taken, appends an empty batch and writes the checkpoint.
-    pub fn stop(self) -> Result<(), StopError> {
-        Ok(())
+    pub fn stop(mut self) -> Result<(), StopError> {
+        self.end(true)
     }
+
+    fn end(&mut self, checkpoint: bool) -> Result<(), StopError> {
+        let Some(thread) = self.thread.take() else {
+            return Ok(());
+        };
+        let _ = self
+            .control
+            .queue
+            .put(Command::Stop(checkpoint && !self.read_only), true);
+        thread
+            .join()
+            .unwrap_or_else(|_| Err(StopError::Log("the store's thread panicked".to_owned())))
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        let _ = self.end(false);
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("reader", &self.reader)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a feed got no number.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FeedIdError {
+    /// Its name cannot be stored, or there are too many feeds.
+    #[error(transparent)]
+    Event(EventError),
+    /// Its record could not be stored.
+    #[error(transparent)]
+    Commit(CommitError),
+    /// The store takes nothing.
+    #[error(transparent)]
+    Submit(#[from] SubmitError),
 }

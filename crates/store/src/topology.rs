@@ -55,7 +55,7 @@ pub struct Topology {
 }
 
 /// Most configured IPv4 addresses in all ranges together.
-pub const MAX_CONFIGURED4: u64 = 1 << 28;
+pub const MAX_CONFIGURED4: u64 = 1 << 26;
 
 /// Why a topology cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

@@ -1,17 +1,26 @@
 //! Reading: a [`Reader`] on each thread, a [`View`] for each turn.
 
+use std::cell::OnceCell;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use crate::options::Options;
-use crate::record::{Bind4, Bind6};
+use smallvec::SmallVec;
+
+use crate::event::mask;
+use crate::keys::Keys;
+use crate::log::{LogView, Pos};
+use crate::record::{Bind4, Bind6, Record, trusted};
 use crate::scan::{Scan, ScanFrom};
-use crate::stats::Stats;
-use crate::time::{ServerClock, Stamp};
-use crate::vpn::{Vpn, VpnSelect};
+use crate::shared::Shared;
+use crate::stats::{FeedState, Stats};
+use crate::time::Stamp;
+use crate::vpn::{Vpn, VpnRef, VpnSelect};
 use crate::walk4::{Batch4, BatchAll4, Progress, Selector4, Walk4, WalkAll4};
 use crate::walk6::{Group, Selector6, Step6, Walk6};
+
+/// Times that a position is loaded again because its segment was compacted away meanwhile.
+const RELOADS: usize = 64;
 
 /// A link of the store: a configured one, or one that bindings have told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -29,47 +38,58 @@ pub struct Published {
 /// A way to read a store from any thread; cheap to clone.
 #[derive(Clone)]
 pub struct Reader {
-    clock: Arc<ServerClock>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl Reader {
-    pub(crate) fn new(options: &Options) -> Self {
-        Reader {
-            clock: Arc::new(ServerClock::new(options.clock.clone(), Stamp::ZERO)),
-        }
-    }
-
     /// A look at the store, for one turn. It holds maps of the log's segments: do not keep it.
     pub fn view(&self) -> View {
+        // What is published is loaded before the table, so the table has all of it.
+        let published = **self.shared.published.load();
         View {
-            now: self.clock.now(),
+            published,
+            now: self.shared.clock.now(),
+            log: LogView::new(self.shared.segments.load_full()),
+            newer: OnceCell::new(),
+            shared: Arc::clone(&self.shared),
         }
     }
 
     /// Server time.
     pub fn now(&self) -> Stamp {
-        self.clock.now()
+        self.shared.clock.now()
     }
 
     /// Server time up to which everything that was committed is visible: now, or the stamp of the batch that the writer has
     /// open. A base-time must not lie after it.
     pub fn settled(&self) -> Stamp {
-        self.now()
+        self.shared.settled()
     }
 
     /// When the store was made; a never-leased address has been AVAILABLE since.
     pub fn created(&self) -> Stamp {
-        Stamp::ZERO
+        self.shared.created
     }
 
     /// What is visible now.
     pub fn published(&self) -> Published {
-        Published::default()
+        **self.shared.published.load()
+    }
+
+    /// Stamp of the newest end or departure that compaction has dropped; zero: none. What changed at it or before may not be
+    /// told completely.
+    pub fn dropped_until(&self) -> Stamp {
+        Stamp::from_millis(self.shared.segments.load().dropped_until())
+    }
+
+    /// The feeds that the store knows, in order of their numbers.
+    pub fn feeds(&self) -> Arc<Vec<FeedState>> {
+        self.shared.feeds.load_full()
     }
 
     /// Counts and sizes.
     pub fn stats(&self) -> Stats {
-        Stats::default()
+        self.shared.stats()
     }
 }
 
@@ -83,10 +103,95 @@ impl fmt::Debug for Reader {
 
 /// A look at the store for one turn; records borrow from it.
 pub struct View {
+    published: Published,
     now: Stamp,
+    log: LogView,
+    newer: OnceCell<Box<Newer>>,
+    shared: Arc<Shared>,
+}
+
+/// A table of segments that came after the view was taken, kept with the view so that records may borrow from it.
+struct Newer {
+    log: LogView,
+    newer: OnceCell<Box<Newer>>,
 }
 
 impl View {
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    pub(crate) fn log(&self) -> &LogView {
+        &self.log
+    }
+
+    /// What was visible when the view was taken. Records handed out may be newer.
+    pub fn published(&self) -> Published {
+        self.published
+    }
+
+    /// The record at a position, from the table of this view or a later one.
+    fn record_at(&self, pos: Pos) -> Option<&[u8]> {
+        if let Some(record) = self.log.record(pos) {
+            return Some(record);
+        }
+        let mut next = &self.newer;
+        while let Some(newer) = next.get() {
+            if let Some(record) = newer.log.record(pos) {
+                return Some(record);
+            }
+            next = &newer.newer;
+        }
+        let log = LogView::new(self.shared.segments.load_full());
+        let newer = next.get_or_init(|| {
+            Box::new(Newer {
+                log,
+                newer: OnceCell::new(),
+            })
+        });
+        newer.log.record(pos)
+    }
+
+    /// The newest record of a slot.
+    #[inline]
+    pub(crate) fn record(&self, slot: u32) -> Option<Record<'_>> {
+        let mut pos = self.shared.slots.pos(slot);
+        for _ in 0..RELOADS {
+            if pos == 0 {
+                return None;
+            }
+            if let Some(octets) = self.record_at(Pos::from_raw(pos)) {
+                return trusted(octets).map(|record| self.shared.graced(record));
+            }
+            // Compacted away between the two loads: then the slot leads elsewhere by now.
+            pos = self.shared.slots.pos(slot);
+        }
+        None
+    }
+
+    #[inline]
+    pub(crate) fn bind4(&self, slot: u32) -> Option<Bind4<'_>> {
+        match self.record(slot)? {
+            Record::Bind4(bind) => Some(bind),
+            _ => None,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn bind6(&self, slot: u32) -> Option<Bind6<'_>> {
+        match self.record(slot)? {
+            Record::Bind6(bind) => Some(bind),
+            _ => None,
+        }
+    }
+
+    /// Asks for the record of a slot whose position has been asked for before.
+    #[inline]
+    pub(crate) fn prefetch_record(&self, slot: u32) {
+        self.log
+            .prefetch(Pos::from_raw(self.shared.slots.pos(slot)));
+    }
+
     /// Server time when the view was taken.
     pub fn now(&self) -> Stamp {
         self.now
@@ -94,32 +199,60 @@ impl View {
 
     /// When the store was made; a never-leased address has been AVAILABLE since.
     pub fn created(&self) -> Stamp {
-        Stamp::ZERO
+        self.shared.created
+    }
+
+    pub(crate) fn slot4(&self, vpn: VpnRef<'_>, address: Ipv4Addr) -> Option<u32> {
+        if let Some(number) = self.shared.range_vpn(vpn)
+            && self.shared.ranges.contains(number, address)
+        {
+            return self.shared.ranges.slot_of(number, address);
+        }
+        let hash = self.shared.hasher.key4(vpn.vss(), address);
+        let is_it = |slot| {
+            self.bind4(slot)
+                .is_some_and(|bind| bind.address() == address && bind.vpn() == vpn)
+        };
+        self.shared.keys.find(hash, is_it)
+    }
+
+    pub(crate) fn slot6(&self, vpn: VpnRef<'_>, address: Ipv6Addr, prefix_len: u8) -> Option<u32> {
+        let hash = self.shared.hasher.key6(vpn.vss(), address, prefix_len);
+        self.shared.keys.find(hash, |slot| {
+            self.bind6(slot).is_some_and(|bind| {
+                bind.address() == address && bind.prefix_len() == prefix_len && bind.vpn() == vpn
+            })
+        })
     }
 
     /// The binding of an IPv4 address, in any state.
-    pub fn binding4(&self, _vpn: &Vpn, _address: Ipv4Addr) -> Option<Bind4<'_>> {
-        None
+    pub fn binding4(&self, vpn: &Vpn, address: Ipv4Addr) -> Option<Bind4<'_>> {
+        let bind = self.bind4(self.slot4(vpn.as_ref(), address)?)?;
+        (bind.address() == address && bind.vpn() == *vpn).then_some(bind)
     }
 
     /// Whether an IPv4 address is configured: in a configured range, or known from a binding.
-    pub fn configured4(&self, _vpn: &Vpn, _address: Ipv4Addr) -> bool {
-        false
+    pub fn configured4(&self, vpn: &Vpn, address: Ipv4Addr) -> bool {
+        let in_range = self
+            .shared
+            .range_vpn(vpn.as_ref())
+            .is_some_and(|number| self.shared.ranges.contains(number, address));
+        in_range || self.binding4(vpn, address).is_some()
     }
 
     /// The VPNs that ranges or bindings have told, the global one among them.
     pub fn vpns(&self) -> Arc<Vec<Vpn>> {
-        Arc::new(vec![Vpn::GLOBAL])
+        self.shared.vpns.load_full()
     }
 
     /// Begins a walk over the bindings that a selector names.
     pub fn walk4(&self, selector: &Selector4<'_>, vpn: &VpnSelect) -> Walk4 {
-        Walk4::new(selector, vpn)
+        Walk4::new(&self.shared, selector, vpn)
     }
 
-    /// Begins a walk over all configured addresses, and the leased ones beside them.
+    /// Begins a walk over all configured addresses, and the known ones beside them.
     pub fn walk_all4(&self, vpn: &VpnSelect) -> WalkAll4 {
-        WalkAll4::new(vpn)
+        WalkAll4::new(&self.shared, vpn)
     }
 
     /// Puts the next bindings of a walk into `out`, which is emptied before. A bounded amount of work: there may be more
@@ -135,41 +268,77 @@ impl View {
     }
 
     /// The lease of exactly this address, else of the longest delegated prefix that contains it; live or not.
-    pub fn lease6(&self, _vpn: &Vpn, _address: Ipv6Addr) -> Option<Bind6<'_>> {
-        None
+    pub fn lease6(&self, vpn: &Vpn, address: Ipv6Addr) -> Option<Bind6<'_>> {
+        let find = |address, length| {
+            let bind = self.bind6(self.slot6(vpn.as_ref(), address, length)?)?;
+            (bind.address() == address && bind.prefix_len() == length && bind.vpn() == *vpn)
+                .then_some(bind)
+        };
+        find(address, 128).or_else(|| {
+            self.shared
+                .prefix_lengths
+                .longest_first()
+                .find_map(|length| find(mask(address, length), length))
+        })
     }
 
     /// The link that an address means: the configured link with a prefix that contains it, else the link that bindings have
     /// told with exactly this link-address.
-    pub fn link_of(&self, _address: Ipv6Addr) -> Option<LinkId> {
-        None
+    pub fn link_of(&self, address: Ipv6Addr) -> Option<LinkId> {
+        self.shared.links.of_address(address).map(LinkId)
     }
 
     /// The link of the store that a lease is on.
-    pub fn link_id(&self, _lease: &Bind6<'_>) -> Option<LinkId> {
-        None
+    pub fn link_id(&self, lease: &Bind6<'_>) -> Option<LinkId> {
+        self.shared
+            .links
+            .of_lease(lease.link(), lease.kind(), lease.address())
+            .map(LinkId)
     }
 
     /// Whether an address belongs to a configured link: inside one of its prefixes, or of those delegated from it.
-    pub fn knows_address6(&self, _address: Ipv6Addr) -> bool {
-        false
+    pub fn knows_address6(&self, address: Ipv6Addr) -> bool {
+        self.shared.links.knows(address)
     }
 
     /// An address of a link, for the Client Link option (RFC 5007 §4.1.2.5): one that relay agents told, else the address
     /// of its first prefix. `None` for a link that is known by a source's number, or not at all.
-    pub fn link_address(&self, _link: LinkId) -> Option<Ipv6Addr> {
-        None
+    pub fn link_address(&self, link: LinkId) -> Option<Ipv6Addr> {
+        self.shared.links.address(link.0)
     }
 
     /// Puts all leases, in any state, of the client and link that a lease belongs to into `out`, this one among them.
     /// False if the lease has no client.
-    pub fn group_of<'v>(&'v self, _lease: &Bind6<'v>, _out: &mut Group<'v>) -> bool {
-        false
+    pub fn group_of<'v>(&'v self, lease: &Bind6<'v>, out: &mut Group<'v>) -> bool {
+        out.members.clear();
+        let Some(link) = self.link_id(lease).filter(|_| !lease.duid().is_empty()) else {
+            return false;
+        };
+        out.link = link;
+        let slot = self.slot6(lease.vpn(), lease.address(), lease.prefix_len());
+        let mut slots: SmallVec<[u32; 8]> = SmallVec::new();
+        if let Some(group) = slot.and_then(|slot| self.shared.groups.group_of(slot)) {
+            self.shared.groups.collect(group, &mut slots);
+        }
+        let same_client = |other: &Bind6<'v>| {
+            other.duid() == lease.duid()
+                && other.vpn() == lease.vpn()
+                && (other.link() == lease.link() || self.link_id(other) == Some(link))
+        };
+        let is_itself = |other: &Bind6<'v>| {
+            other.address() == lease.address() && other.prefix_len() == lease.prefix_len()
+        };
+        // The lease as it was found stands for itself, whatever became of it since.
+        out.members.push(*lease);
+        let others = slots.iter().filter_map(|&slot| self.bind6(slot));
+        out.members
+            .extend(others.filter(|other| same_client(other) && !is_itself(other)));
+        true
     }
 
     /// Begins a walk over the clients on a link that a selector names; with a link given, only those on it.
     pub fn walk6(&self, selector: &Selector6<'_>, vpn: &VpnSelect, link: Option<LinkId>) -> Walk6 {
-        Walk6::new(selector, vpn, link)
+        Walk6::new(self, selector, vpn, link)
     }
 
     /// Puts the next client on a link of a walk into `out`, which is emptied before.
@@ -177,7 +346,7 @@ impl View {
         walk.step(self, out)
     }
 
-    /// Records in log order, up to the last one published.
+    /// Records in log order, up to the last one published when the view was taken.
     pub fn scan(&self, from: ScanFrom) -> Scan<'_> {
         Scan::new(self, from)
     }

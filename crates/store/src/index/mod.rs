@@ -26,7 +26,7 @@
 //! 10 make growth a copy in order, and of ten million entries one search in seven meets a stranger. They cost 2 octets
 //! an entry; ten entries with their tags share a cache line, so that a search touches one line as a rule.
 //!
-//! Numbers on disk ([`SlotTableWriter::save`] and its kin) are those of the memory: arrays as they are, little endian.
+//! Numbers on disk ([`SlotTableWriter::save_with`] and its kin) are those of the memory: arrays as they are, little endian.
 
 mod chunks;
 mod expiry;

@@ -143,22 +143,31 @@ impl SlotTableWriter {
         self.shared.positions.memory() + self.retired.memory()
     }
 
-    /// Writes the table for a checkpoint.
+    /// Writes the table for a checkpoint; `after` says what a position will be when the log is next opened.
     ///
     /// # Errors
     /// Those of `out`.
-    pub fn save(&self, out: &mut impl Write) -> io::Result<()> {
+    pub fn save_with(&self, out: &mut impl Write, after: impl Fn(u64) -> u64) -> io::Result<()> {
         let mut saver = Saver::new(out);
         saver.u32(self.next)?;
         for position in self.shared.positions.iter().take(self.next as usize) {
-            saver.u64(position.load(Ordering::Relaxed))?;
+            saver.u64(after(position.load(Ordering::Relaxed)))?;
         }
         let free: Vec<u32> = self.retired.iter().collect();
         saver.u32s(free.into_iter())?;
         saver.finish()
     }
 
-    /// Reads what [`SlotTableWriter::save`] wrote.
+    /// As [`SlotTableWriter::save_with`], positions as they are.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    #[cfg(test)]
+    pub fn save(&self, out: &mut impl Write) -> io::Result<()> {
+        self.save_with(out, |position| position)
+    }
+
+    /// Reads what [`SlotTableWriter::save_with`] wrote.
     ///
     /// # Errors
     /// Those of `input`; `InvalidData` if no table looks like this.

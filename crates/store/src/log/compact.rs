@@ -47,6 +47,7 @@ pub struct Plan {
     dir: PathBuf,
     view: LogView,
     sources: Vec<Arc<Segment>>,
+    is_oldest: bool,
     number: u32,
     segment_size: u64,
     populate: bool,
@@ -67,6 +68,8 @@ pub struct Installed {
     pub moves: Vec<(Pos, Pos)>,
     /// Old positions of the records dropped as [`Verdict::Ended`].
     pub ended: Vec<Pos>,
+    /// Id of the last segment merged.
+    pub covers_to: u64,
     /// Octets of files that removing the sources gives back, net of the merged segment.
     pub reclaimed: u64,
     sources: Vec<u32>,
@@ -90,10 +93,39 @@ impl Plan {
         let segment_size = log.home.options.segment_size;
         let view = log.view();
         let run = best_run(sealed(&view), segment_size)?;
+        Plan::of(log, view, run)
+    }
+
+    /// The segments that come after the one with id `after` (0: from the oldest on) and fit into one, by their counts of
+    /// dead octets, whatever merging them gives back: for a pass over the whole log. `None` at its end, or if a compaction
+    /// is under way.
+    pub fn next_run(log: &mut Log, after: u64) -> Option<Plan> {
+        let segment_size = log.home.options.segment_size;
+        let view = log.view();
+        let segments = sealed(&view);
+        let start = segments.partition_point(|s| s.header.name.id <= after);
+        let mut kept = SEGMENT_HEADER;
+        let fitting = segments[start..]
+            .iter()
+            .take(MOST_SOURCES)
+            .take_while(|segment| {
+                kept += segment.used() - segment.dead();
+                kept <= segment_size
+            });
+        let end = start + fitting.count().max(1);
+        if end > segments.len() {
+            return None;
+        }
+        Plan::of(log, view, start..end)
+    }
+
+    fn of(log: &mut Log, view: LogView, run: std::ops::Range<usize>) -> Option<Plan> {
+        let segment_size = log.home.options.segment_size;
         if !log.begin_compaction() {
             return None;
         }
         Some(Plan {
+            is_oldest: run.start == 0,
             disk: Arc::clone(&log.home.disk),
             dir: log.home.dir.clone(),
             sources: sealed(&view)[run].to_vec(),
@@ -108,6 +140,11 @@ impl Plan {
     /// The table to look up what the verdicts depend on; the records given to them are in it.
     pub fn view(&self) -> &LogView {
         &self.view
+    }
+
+    /// Whether the log begins with the segments to be merged.
+    pub fn is_oldest(&self) -> bool {
+        self.is_oldest
     }
 
     /// Ids of the segments to be merged.
@@ -159,6 +196,7 @@ impl Plan {
             installed: Installed {
                 moves: merge.moves,
                 ended: merge.ended,
+                covers_to: segment.header.covers_to,
                 reclaimed: sizes.saturating_sub(segment.header.size),
                 sources: sources.iter().map(|s| s.number).collect(),
                 _claim: self.claim,

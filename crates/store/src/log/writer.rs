@@ -377,6 +377,16 @@ impl Log {
         self.shared.load().dead(pos, octets);
     }
 
+    /// Dead octets of each segment that has any, with a position in it.
+    pub fn dead_by_segment(&self) -> Vec<(Pos, u64)> {
+        let segments = self.shared.load();
+        let dead = segments
+            .chain()
+            .iter()
+            .map(|s| (Pos::new(s.number, SEGMENT_HEADER), s.dead()));
+        dead.filter(|&(_, octets)| octets > 0).collect()
+    }
+
     /// How positions change when the store is closed now and opened again.
     pub fn renumbering(&self) -> Renumbering {
         let segments = self.shared.load();

@@ -38,7 +38,7 @@ impl<'a> FeedRecord<'a> {
         FeedRecord { octets }
     }
 
-    pub(super) fn octets(&self) -> &'a [u8] {
+    pub(crate) fn octets(&self) -> &'a [u8] {
         self.octets
     }
 
@@ -66,6 +66,16 @@ impl<'a> FeedRecord<'a> {
     /// Whether the feed is followed.
     pub fn live(&self) -> bool {
         self.octets[36] == 1
+    }
+
+    /// Sequence of the record.
+    pub fn sequence(&self) -> u64 {
+        super::sequence(self.octets)
+    }
+
+    /// When it was committed.
+    pub fn stamp(&self) -> Stamp {
+        super::stamp(self.octets)
     }
 
     fn name_len(&self) -> usize {

@@ -103,7 +103,7 @@ impl Record<'_> {
         stamp(self.octets())
     }
 
-    fn octets(&self) -> &[u8] {
+    pub(crate) fn octets(&self) -> &[u8] {
         match self {
             Record::Bind4(record) => record.octets(),
             Record::Bind6(record) => record.octets(),

@@ -1,0 +1,384 @@
+//! A batch in the making: events resolved against what is stored, or against what the batch itself holds of their key.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use super::merge::{complete4, complete6};
+use crate::apply::Indexes;
+use crate::event::{Event4, Event6, EventError, FeedEvent, State};
+use crate::feeds::Feeds;
+use crate::keys::Keys;
+use crate::log::LogView;
+use crate::record::{
+    Bind4, Bind6, Record, encode_departed4, encode_departed6, encode_feed, encode4, encode6,
+    set_joined, set_sequence, trusted,
+};
+use crate::time::Stamp;
+
+/// Octets of records after which a batch is closed, however many events wait: a sync should not take long.
+const TARGET: usize = 8 << 20;
+/// Where the fields begin that tell two records of a key apart: after length, kind, flags, feed, sequence and stamp.
+const COMPARED: usize = 24;
+
+/// A record of the batch that changes an index.
+pub(crate) struct Entry {
+    /// Offset in the batch's records.
+    pub(crate) offset: usize,
+    /// Slot of the key, if it had one when the batch was made.
+    pub(crate) slot: Option<u32>,
+    /// Entry of the same key before this one in the batch.
+    pub(crate) earlier: Option<usize>,
+}
+
+/// Passes on what is a hash already.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, octets: &[u8]) {
+        self.0 = octets.iter().fold(self.0, |hash, octet| {
+            hash.rotate_left(8) ^ u64::from(*octet)
+        });
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+/// Records that are to be appended together.
+#[derive(Default)]
+pub(crate) struct Batch {
+    pub(crate) records: Vec<u8>,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) count: u32,
+    pub(crate) first_sequence: u64,
+    pub(crate) stamp: Stamp,
+    limit: usize,
+    /// Hash of a key to its newest entry.
+    newest: HashMap<u64, usize, BuildHasherDefault<Hashed>>,
+    scratch: Vec<u8>,
+}
+
+/// What became of an event.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It is in the batch.
+    Changed,
+    /// It says what is stored already.
+    Unchanged,
+    /// It does not fit: commit the batch first, then try again.
+    Full,
+    /// It cannot be stored.
+    Rejected(EventError),
+}
+
+/// What an event is resolved against.
+pub(crate) struct Context<'c> {
+    pub(crate) indexes: &'c Indexes,
+    pub(crate) feeds: &'c mut Feeds,
+    pub(crate) log: &'c LogView,
+    /// Seconds after its end that a lease of a live feed may still be confirmed.
+    pub(crate) grace: u32,
+    /// Whether expiry waits for a feed to confirm the time.
+    pub(crate) unconfirmed: bool,
+}
+
+impl Context<'_> {
+    /// Whether a lease of this feed with this end is expired at `now`, by the rules of expiry.
+    pub(crate) fn is_over(&self, feed: u16, end: u64, now: u32) -> bool {
+        let read_up_to = self.feeds.live(feed);
+        match read_up_to {
+            Some(read_up_to) => u64::from(read_up_to) > end + u64::from(self.grace),
+            None => end <= u64::from(now) && !self.unconfirmed,
+        }
+    }
+}
+
+impl Batch {
+    /// Begins a batch. `limit` is the most octets of records that the log takes in one.
+    pub(crate) fn begin(&mut self, first_sequence: u64, stamp: Stamp, limit: usize) {
+        self.records.clear();
+        self.entries.clear();
+        self.newest.clear();
+        self.count = 0;
+        self.first_sequence = first_sequence;
+        self.stamp = stamp;
+        self.limit = limit;
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Whether enough has come together.
+    pub(crate) fn is_full(&self) -> bool {
+        self.records.len() >= TARGET.min(self.limit)
+    }
+
+    fn sequence(&self) -> u64 {
+        self.first_sequence + u64::from(self.count)
+    }
+
+    /// The record of an entry.
+    pub(crate) fn record(&self, entry: usize) -> Option<Record<'_>> {
+        let offset = self.entries.get(entry)?.offset;
+        let octets = &self.records[offset..];
+        let length = u32::from_le_bytes(*octets.first_chunk()?) as usize;
+        trusted(&octets[..length])
+    }
+
+    /// Resolves an event of an IPv4 binding.
+    pub(crate) fn add4(&mut self, mut event: Event4, cx: &Context<'_>) -> Outcome {
+        if !cx.feeds.has(event.feed) {
+            return Outcome::Rejected(EventError::UnknownFeed { number: event.feed });
+        }
+        let hash = cx.indexes.hasher.key4(event.vpn.vss(), event.address);
+        let earlier = self.newest.get(&hash).copied();
+        let slot = match earlier {
+            Some(entry) => self.entries[entry].slot,
+            None => cx
+                .indexes
+                .slot4(cx.log, event.vpn.as_ref(), event.address, hash),
+        };
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.clear();
+        let stored = match earlier {
+            Some(entry) => match self.record(entry) {
+                Some(Record::Bind4(bind))
+                    if bind.address() == event.address && bind.vpn() == event.vpn =>
+                {
+                    Some(bind)
+                }
+                // Two keys of one hash: very rare, and a batch apart they do no harm.
+                _ => {
+                    self.scratch = scratch;
+                    return Outcome::Full;
+                }
+            },
+            None => slot.and_then(|slot| cx.indexes.stored(cx.log).bind4(slot)),
+        };
+        let now = self.stamp.seconds();
+        let feed = event.feed;
+        complete4(&mut event, stored.as_ref(), now, |end| {
+            cx.is_over(feed, end, now)
+        });
+        encode4(&mut scratch, &event, 0, self.stamp);
+        let mut departed = Vec::new();
+        if let Some(old) = &stored {
+            if is_same(old.octets(), &scratch) {
+                self.scratch = scratch;
+                return Outcome::Unchanged;
+            }
+            let new = Bind4::trusted(&scratch);
+            let had = old.remote_id().is_some() || old.relay_id().is_some();
+            if had && (old.remote_id() != new.remote_id() || old.relay_id() != new.relay_id()) {
+                encode_departed4(&mut departed, *old, 0, self.stamp);
+            }
+        }
+        let outcome = self.put(&mut scratch, &mut departed, hash, slot, earlier);
+        self.scratch = scratch;
+        outcome
+    }
+
+    /// Resolves an event of an IPv6 lease.
+    pub(crate) fn add6(&mut self, mut event: Event6, cx: &Context<'_>) -> Outcome {
+        if !cx.feeds.has(event.feed) {
+            return Outcome::Rejected(EventError::UnknownFeed { number: event.feed });
+        }
+        let hash = cx
+            .indexes
+            .hasher
+            .key6(event.vpn.vss(), event.address, event.prefix_len);
+        let earlier = self.newest.get(&hash).copied();
+        let slot = match earlier {
+            Some(entry) => self.entries[entry].slot,
+            None => cx.indexes.slot6(
+                cx.log,
+                event.vpn.as_ref(),
+                event.address,
+                event.prefix_len,
+                hash,
+            ),
+        };
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.clear();
+        let stored = match earlier {
+            Some(entry) => match self.record(entry) {
+                Some(Record::Bind6(bind))
+                    if bind.address() == event.address
+                        && bind.prefix_len() == event.prefix_len
+                        && bind.vpn() == event.vpn =>
+                {
+                    Some(bind)
+                }
+                _ => {
+                    self.scratch = scratch;
+                    return Outcome::Full;
+                }
+            },
+            None => slot.and_then(|slot| cx.indexes.stored(cx.log).bind6(slot)),
+        };
+        let now = self.stamp.seconds();
+        let feed = event.feed;
+        complete6(&mut event, stored.as_ref(), now, |end| {
+            cx.is_over(feed, end, now)
+        });
+        encode6(&mut scratch, &event, 0, self.stamp);
+        let mut joined = None;
+        let mut departed = Vec::new();
+        if let Some(old) = &stored {
+            let new = Bind6::trusted(&scratch);
+            let links = cx.indexes.links.shared();
+            let link =
+                |lease: &Bind6<'_>| links.of_lease(lease.link(), lease.kind(), lease.address());
+            // A link that is not known yet is another one; `None` equal to `None` would be two unknown ones.
+            let stays = old.duid() == new.duid()
+                && !new.duid().is_empty()
+                && (old.link() == new.link() && old.kind() == new.kind()
+                    || (link(old).is_some() && link(old) == link(&new)));
+            if stays {
+                joined = Some(old.joined());
+                set_joined(&mut scratch, old.joined());
+            }
+            if is_same6(old.octets(), &scratch) {
+                self.scratch = scratch;
+                return Outcome::Unchanged;
+            }
+            let new = Bind6::trusted(&scratch);
+            let had = !old.duid().is_empty() || old.hops().next().is_some();
+            if had && (!stays || old.link() != new.link() || !old.hops().eq(new.hops())) {
+                encode_departed6(&mut departed, *old, 0, self.stamp);
+            }
+        }
+        if joined.is_none() {
+            set_joined(
+                &mut scratch,
+                self.sequence() + u64::from(!departed.is_empty()),
+            );
+        }
+        let outcome = self.put(&mut scratch, &mut departed, hash, slot, earlier);
+        self.scratch = scratch;
+        outcome
+    }
+
+    /// Resolves an event of a feed.
+    pub(crate) fn add_feed(&mut self, event: &FeedEvent, cx: &mut Context<'_>) -> Outcome {
+        let number = match cx.feeds.number(&event.name) {
+            Ok(number) => number,
+            Err(error) => return Outcome::Rejected(error),
+        };
+        if cx.feeds.is_unchanged(number, event) {
+            return Outcome::Unchanged;
+        }
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.clear();
+        encode_feed(&mut scratch, number, event, 0, self.stamp);
+        let outcome = self.append(&mut scratch, &mut []);
+        self.scratch = scratch;
+        match outcome {
+            Ok(offset) => {
+                self.entries.push(Entry {
+                    offset,
+                    slot: None,
+                    earlier: None,
+                });
+                Outcome::Changed
+            }
+            Err(outcome) => outcome,
+        }
+    }
+
+    /// Adds the end of a lease that ran out: its record with state EXPIRED since the end of its lease. False: the batch
+    /// is full, or has a record of this key already.
+    pub(crate) fn expire(&mut self, slot: u32, record: Record<'_>, cx: &Context<'_>) -> bool {
+        let (hash, octets, state_at, since_at, end) = match record {
+            Record::Bind4(bind) => {
+                let hash = cx.indexes.hasher.key4(bind.vpn().vss(), bind.address());
+                (hash, bind.octets(), 28, 36, bind.end())
+            }
+            Record::Bind6(bind) => {
+                let hash =
+                    cx.indexes
+                        .hasher
+                        .key6(bind.vpn().vss(), bind.address(), bind.prefix_len());
+                (hash, bind.octets(), 42, 52, bind.end())
+            }
+            _ => return true,
+        };
+        let Some(end) = end else { return true };
+        if self.newest.contains_key(&hash) {
+            return false;
+        }
+        let mut expired = octets.to_vec();
+        expired[state_at] = State::Expired as u8;
+        let since = u32::try_from(end).unwrap_or(u32::MAX);
+        expired[since_at..since_at + 4].copy_from_slice(&since.to_le_bytes());
+        self.put(&mut expired, &mut [], hash, Some(slot), None) == Outcome::Changed
+    }
+
+    fn put(
+        &mut self,
+        record: &mut [u8],
+        departed: &mut [u8],
+        hash: u64,
+        slot: Option<u32>,
+        earlier: Option<usize>,
+    ) -> Outcome {
+        match self.append(record, departed) {
+            Ok(offset) => {
+                self.newest.insert(hash, self.entries.len());
+                self.entries.push(Entry {
+                    offset,
+                    slot,
+                    earlier,
+                });
+                Outcome::Changed
+            }
+            Err(outcome) => outcome,
+        }
+    }
+
+    /// Appends a record, and the departure before it if there is one. Gives the record's offset.
+    fn append(&mut self, record: &mut [u8], departed: &mut [u8]) -> Result<usize, Outcome> {
+        let octets = record.len() + departed.len();
+        if self.records.len() + octets > self.limit {
+            if self.is_empty() {
+                let error = EventError::TooLong {
+                    field: "record",
+                    found: octets,
+                    most: self.limit,
+                };
+                return Err(Outcome::Rejected(error));
+            }
+            return Err(Outcome::Full);
+        }
+        if !departed.is_empty() {
+            set_sequence(departed, self.sequence(), self.stamp);
+            self.records.extend_from_slice(departed);
+            self.count += 1;
+        }
+        set_sequence(record, self.sequence(), self.stamp);
+        let offset = self.records.len();
+        self.records.extend_from_slice(record);
+        self.count += 1;
+        Ok(offset)
+    }
+}
+
+/// Whether two records of a key say the same: all but feed, sequence and stamp.
+fn is_same(old: &[u8], new: &[u8]) -> bool {
+    old.len() == new.len() && old[4..6] == new[4..6] && old[COMPARED..] == new[COMPARED..]
+}
+
+/// As [`is_same`], leaving out with which record the lease came to its client.
+fn is_same6(old: &[u8], new: &[u8]) -> bool {
+    old.len() == new.len()
+        && old[4..6] == new[4..6]
+        && old[COMPARED..64] == new[COMPARED..64]
+        && old[72..] == new[72..]
+}

@@ -1,0 +1,443 @@
+//! The thread that writes: it alone changes the log and the indexes.
+//!
+//! For each batch: resolve the events that wait, append, wait until that is durable, apply to the indexes, publish, call the
+//! commit hooks, acknowledge. What arrives meanwhile is the next batch.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::apply::Indexes;
+use crate::checkpoint;
+use crate::error::{CommitError, StopError};
+use crate::event::{Event, EventError, FeedEvent};
+use crate::feeds::Feeds;
+use crate::log::{AppendError, Appended, Log, LogView, Pos};
+use crate::queue::{Answer, Command, FeedError, Queue};
+use crate::record::Record;
+use crate::shared::Shared;
+use crate::store::Committed;
+use crate::time::Stamp;
+use crate::view::Published;
+use crate::vpn::Vpn;
+
+mod batch;
+mod compaction;
+mod expiry;
+mod merge;
+
+use batch::{Batch, Context, Outcome};
+pub(crate) use expiry::jumped;
+
+/// The thread looks at the clock this often.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What is called after each commit.
+pub(crate) type Hook = Arc<dyn Fn(Published) + Send + Sync>;
+
+/// What the thread that writes shares with the handle of the store.
+pub(crate) struct Control {
+    pub(crate) queue: Queue,
+    pub(crate) hooks: Mutex<Vec<Hook>>,
+}
+
+/// State of the thread that writes.
+pub(crate) struct Writer {
+    pub(crate) log: Log,
+    pub(crate) view: LogView,
+    pub(crate) indexes: Indexes,
+    pub(crate) feeds: Feeds,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) control: Arc<Control>,
+    pub(crate) group_interval: Duration,
+    /// Of what the indexes were made; for the checkpoint.
+    pub(crate) fingerprint: u64,
+    batch: Batch,
+    batch_open: bool,
+    answers: Vec<(Answer, Committed)>,
+    compaction: compaction::State,
+}
+
+/// A submission whose events are being resolved.
+#[derive(Default)]
+struct Submission {
+    changed: u32,
+    rejected: Vec<(usize, EventError)>,
+}
+
+/// How the thread came to its end.
+pub(crate) type Ended = Result<(), StopError>;
+
+impl Writer {
+    pub(crate) fn new(
+        log: Log,
+        indexes: Indexes,
+        feeds: Feeds,
+        shared: Arc<Shared>,
+        control: Arc<Control>,
+        group_interval: Duration,
+        fingerprint: u64,
+    ) -> Writer {
+        Writer {
+            view: log.view(),
+            log,
+            indexes,
+            feeds,
+            shared,
+            control,
+            group_interval,
+            fingerprint,
+            batch: Batch::default(),
+            batch_open: false,
+            answers: Vec::new(),
+            compaction: compaction::State::default(),
+        }
+    }
+
+    /// Works until told to stop.
+    pub(crate) fn run(mut self) -> Ended {
+        let mut commands = VecDeque::new();
+        let mut next_tick = Instant::now();
+        self.refresh_counts();
+        loop {
+            let control = Arc::clone(&self.control);
+            control.queue.take(next_tick, &mut commands);
+            if !self.group_interval.is_zero() && !commands.is_empty() {
+                std::thread::sleep(self.group_interval);
+                control.queue.take(Instant::now(), &mut commands);
+            }
+            while let Some(command) = commands.pop_front() {
+                if let Command::Stop(checkpoint) = command {
+                    commands.append(&mut control.queue.close());
+                    return self.stop(commands, checkpoint);
+                }
+                self.obey(command);
+            }
+            let _ = self.commit();
+            if Instant::now() >= next_tick {
+                let _ = self.tick();
+                next_tick = Instant::now() + TICK;
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Submit(events, answer) => self.submit(events, answer),
+            Command::Feed(name, answer) => answer(self.name_feed(&name)),
+            Command::Tick(done) => {
+                let result = self.commit().and_then(|()| self.tick());
+                done(result);
+            }
+            Command::Compact(done) => {
+                let _ = self.commit();
+                self.compact_all(done);
+            }
+            Command::Compacted => {
+                let _ = self.commit();
+                self.compacted();
+            }
+            Command::Stop(_) => {}
+        }
+    }
+
+    /// Opens a batch if none is open.
+    fn open_batch(&mut self) {
+        if self.batch_open {
+            return;
+        }
+        let stamp = self
+            .shared
+            .open_batch(Stamp::from_millis(self.log.last_stamp()));
+        self.batch
+            .begin(self.log.next_sequence(), stamp, self.log.max_records());
+        self.batch_open = true;
+    }
+
+    fn context(&mut self) -> (&mut Batch, Context<'_>) {
+        let context = Context {
+            indexes: &self.indexes,
+            feeds: &mut self.feeds,
+            log: &self.view,
+            grace: self.shared.grace,
+            unconfirmed: self.shared.time_unconfirmed.load(Relaxed),
+        };
+        (&mut self.batch, context)
+    }
+
+    fn submit(&mut self, events: Vec<Event>, answer: Answer) {
+        let mut submission = Submission::default();
+        self.shared
+            .counts
+            .events
+            .fetch_add(events.len() as u64, Relaxed);
+        for (at, event) in events.into_iter().enumerate() {
+            if let Err(error) = event.check() {
+                submission.rejected.push((at, error));
+                continue;
+            }
+            match self.resolve(event) {
+                Ok(Outcome::Changed) => submission.changed += 1,
+                Ok(Outcome::Rejected(error)) => submission.rejected.push((at, error)),
+                Ok(Outcome::Unchanged | Outcome::Full) => {
+                    self.shared.counts.unchanged.fetch_add(1, Relaxed);
+                }
+                Err(error) => return answer(Err(error)),
+            }
+        }
+        let Submission { changed, rejected } = submission;
+        self.answers.push((
+            answer,
+            Committed {
+                sequence: 0,
+                changed,
+                rejected,
+            },
+        ));
+        if self.batch.is_full() {
+            let _ = self.commit();
+        }
+    }
+
+    /// Resolves an event into the batch; commits the batch first if it is full.
+    fn resolve(&mut self, event: Event) -> Result<Outcome, CommitError> {
+        if self.batch_open && self.batch.is_full() {
+            self.commit()?;
+        }
+        let again = match self.try_resolve(event.clone()) {
+            Outcome::Full => event,
+            outcome => return Ok(outcome),
+        };
+        self.commit()?;
+        Ok(self.try_resolve(again))
+    }
+
+    fn try_resolve(&mut self, event: Event) -> Outcome {
+        self.open_batch();
+        if let Event::Feed(event) = &event {
+            self.confirm_time(event);
+        }
+        let (batch, mut context) = self.context();
+        match event {
+            Event::V4(event) => batch.add4(event, &context),
+            Event::V6(event) => batch.add6(event, &context),
+            Event::Feed(event) => batch.add_feed(&event, &mut context),
+        }
+    }
+
+    fn name_feed(&mut self, name: &str) -> Result<u16, FeedError> {
+        let number = self.feeds.number(name).map_err(FeedError::Event)?;
+        if self.feeds.is_recorded(number) {
+            return Ok(number);
+        }
+        let event = FeedEvent {
+            name: name.to_owned(),
+            position: Vec::new(),
+            read_up_to: Stamp::ZERO,
+            live: false,
+        };
+        event.check().map_err(FeedError::Event)?;
+        if let Outcome::Rejected(error) = self
+            .resolve(Event::Feed(event))
+            .map_err(FeedError::Commit)?
+        {
+            return Err(FeedError::Event(error));
+        }
+        self.commit().map_err(FeedError::Commit)?;
+        Ok(number)
+    }
+
+    /// Commits the open batch and answers those whose events are in it.
+    pub(crate) fn commit(&mut self) -> Result<(), CommitError> {
+        let result = if self.batch_open {
+            self.commit_batch()
+        } else {
+            Ok(())
+        };
+        let sequence = self.shared.published.load().sequence;
+        for (answer, committed) in self.answers.drain(..) {
+            match &result {
+                Ok(()) => answer(Ok(Committed {
+                    sequence,
+                    ..committed
+                })),
+                Err(error) => answer(Err(error.clone())),
+            }
+        }
+        result
+    }
+
+    fn commit_batch(&mut self) -> Result<(), CommitError> {
+        self.batch_open = false;
+        if self.batch.is_empty() {
+            self.shared.close_batch();
+            return Ok(());
+        }
+        let (first, count) = (self.batch.first_sequence, self.batch.count);
+        let next = first + u64::from(count);
+        let appended = self.log.append(
+            first,
+            next,
+            self.batch.stamp.millis(),
+            &self.batch.records,
+            count,
+        );
+        match appended {
+            Ok(appended) => {
+                if appended.new_segment {
+                    self.view = self.log.view();
+                }
+                self.apply_batch(&appended);
+                let published = Published {
+                    sequence: next - 1,
+                    stamp: self.batch.stamp,
+                };
+                self.publish(published);
+                Ok(())
+            }
+            Err(error) => {
+                self.shared.close_batch();
+                self.batch_failed();
+                Err(commit_error(&error))
+            }
+        }
+    }
+
+    fn publish(&mut self, published: Published) {
+        self.shared.published.store(Arc::new(published));
+        self.shared.close_batch();
+        self.shared.counts.batches.fetch_add(1, Relaxed);
+        self.refresh_counts();
+        let hooks = self
+            .control
+            .hooks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        hooks.iter().for_each(|hook| hook(published));
+        self.indexes.reclaim();
+    }
+
+    fn apply_batch(&mut self, appended: &Appended) {
+        let batch = std::mem::take(&mut self.batch);
+        let mut slots: Vec<Option<u32>> = Vec::with_capacity(batch.entries.len());
+        for (at, entry) in batch.entries.iter().enumerate() {
+            let slot = entry.slot.or_else(|| {
+                entry
+                    .earlier
+                    .and_then(|earlier| slots.get(earlier).copied().flatten())
+            });
+            let pos = appended.pos_of(entry.offset);
+            let applied = batch
+                .record(at)
+                .and_then(|record| self.apply(record, slot, pos));
+            slots.push(applied);
+        }
+        self.batch = batch;
+    }
+
+    /// Applies a record of the batch; gives the slot of its key.
+    fn apply(&mut self, record: Record<'_>, slot: Option<u32>, pos: Pos) -> Option<u32> {
+        let applied = match record {
+            Record::Bind4(bind) => {
+                if slot.is_none() {
+                    self.note_vpn(bind.vpn());
+                }
+                self.indexes.apply4(&self.view, slot, pos, &bind)
+            }
+            Record::Bind6(lease) => {
+                if slot.is_none() {
+                    self.note_vpn(lease.vpn());
+                }
+                self.indexes.apply6(&self.view, slot, pos, &lease)
+            }
+            Record::Feed(feed) => {
+                match self.feeds.apply(&feed, pos) {
+                    Ok(Some((old, octets))) => self.view.dead(old, octets),
+                    Ok(None) => {}
+                    Err(error) => {
+                        tracing::error!(id = "feed-order", error, "a feed's record was not applied")
+                    }
+                }
+                self.shared.feeds.store(Arc::new(self.feeds.states()));
+                return None;
+            }
+            Record::Departed4(_) | Record::Departed6(_) => return None,
+        };
+        match applied {
+            Ok(slot) => Some(slot),
+            Err(error) => {
+                tracing::error!(id = "store-exhausted", %error, "a binding is in the log but not in the indexes");
+                None
+            }
+        }
+    }
+
+    fn note_vpn(&self, vpn: crate::vpn::VpnRef<'_>) {
+        let known = self.shared.vpns.load();
+        if known.iter().any(|other| vpn == *other) {
+            return;
+        }
+        let mut more: Vec<Vpn> = Vec::clone(&known);
+        more.push(vpn.to_vpn());
+        self.shared.vpns.store(Arc::new(more));
+    }
+
+    pub(crate) fn refresh_counts(&mut self) {
+        let stats = self.log.stats();
+        let counts = &self.shared.counts;
+        counts.log_octets.store(stats.used, Relaxed);
+        counts.dead_octets.store(stats.dead, Relaxed);
+        counts.segments.store(stats.segments as u64, Relaxed);
+        counts
+            .slots_octets
+            .store(self.indexes.slots.memory() as u64, Relaxed);
+        counts
+            .writer_octets
+            .store(self.indexes.writer_octets(), Relaxed);
+    }
+
+    /// Stores what waits, appends an empty batch, and writes the checkpoint if asked to.
+    fn stop(mut self, commands: VecDeque<Command>, checkpoint: bool) -> Ended {
+        for command in commands {
+            match command {
+                Command::Submit(events, answer) => self.submit(events, answer),
+                Command::Feed(name, answer) => answer(self.name_feed(&name)),
+                Command::Tick(done) | Command::Compact(done) => done(Err(CommitError::Stopped)),
+                Command::Compacted | Command::Stop(_) => {}
+            }
+        }
+        let stored = self.commit();
+        let compacted = self.end_compaction();
+        if !checkpoint || self.log.read_only().is_some() {
+            return Ok(());
+        }
+        stored.map_err(|error| StopError::Log(error.to_string()))?;
+        let stamp = self
+            .shared
+            .clock
+            .now()
+            .max(Stamp::from_millis(self.log.last_stamp()));
+        let next = self.log.next_sequence();
+        self.log
+            .append(next, next, stamp.millis(), &[], 0)
+            .map_err(|error| StopError::Log(error.to_string()))?;
+        if !compacted {
+            // A merged segment may lie there that takes the place of others at the next start, so positions may not last.
+            return Ok(());
+        }
+        for (slot, end) in self.feeds.waiting() {
+            self.indexes.expiry.schedule(slot, end);
+        }
+        checkpoint::write(&self).map_err(|error| StopError::Checkpoint(error.to_string()))
+    }
+}
+
+fn commit_error(error: &AppendError) -> CommitError {
+    let reason = error.to_string();
+    match error {
+        AppendError::ReadOnly(_) => CommitError::ReadOnly { reason },
+        _ => CommitError::Append { reason },
+    }
+}
