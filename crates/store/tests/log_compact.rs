@@ -408,6 +408,38 @@ fn a_compaction_killed_at_any_step_leaves_a_good_store() {
 }
 
 #[test]
+fn sources_are_not_deleted_before_the_merged_segment_is_there_for_good() {
+    for (steps, seed) in (0..12).flat_map(|steps| (1..=8).map(move |seed| (steps, seed))) {
+        let Filled {
+            mut log,
+            disk,
+            dir,
+            all,
+        } = filled();
+        count_dead(&log, &all, 210);
+        // Created, written, synced and renamed, but the directory is not synced when the process ends.
+        disk.die_after(4);
+        let plan = Plan::choose(&mut log).unwrap();
+        assert!(plan.run(|_, octets| verdict(sequence_of(octets))).is_err());
+        drop(log);
+        disk.heal();
+        // The next process takes the merged segment up, and the power fails while it clears up.
+        disk.die_after(steps);
+        drop(try_open(disk.clone(), dir.path(), options()));
+        disk.heal();
+        let mut rng = Rng(seed);
+        disk.crash(&mut || rng.next()).unwrap();
+        let opened = open(disk, dir.path());
+        let whole = opened.records.len() == all.len();
+        assert!(
+            whole || opened.records == kept(&all, 210),
+            "{steps} steps, seed {seed}"
+        );
+        assert_eq!(opened.recovered.next_sequence, 221);
+    }
+}
+
+#[test]
 fn a_compaction_that_fails_leaves_the_log_as_it_was() {
     for op in [Op::Create, Op::Write, Op::Sync, Op::Rename, Op::SyncDir] {
         let Filled {

@@ -175,7 +175,11 @@ fn a_batch_refused_after_a_failed_write_gives_way_to_another() {
     assert!(matches!(error, AppendError::Full(_)), "{error}");
     disk.set_room(None);
     let other = Batch::next(&log, &[70, 80, 90]);
-    other.append(&mut log).unwrap();
+    let appended = other.append(&mut log).unwrap();
+    assert!(
+        appended.new_segment,
+        "what failed to be written is left alone"
+    );
     let expected = [first.records, other.records].concat();
     assert_eq!(scan(&log.view(), ScanFrom::Start), expected);
     drop(log);
@@ -183,6 +187,29 @@ fn a_batch_refused_after_a_failed_write_gives_way_to_another() {
         after_crash(&disk, dir.path(), &mut Rng(9)).records,
         expected
     );
+}
+
+#[test]
+fn what_was_only_in_the_kernels_memory_is_made_durable_at_the_next_opening() {
+    for seed in 1..=10 {
+        let dir = scratch();
+        let disk = fault_disk(dir.path());
+        let mut log = open(disk.clone(), dir.path()).log;
+        disk.fail(Op::Sync, 1, 2, EIO);
+        let unsynced = Batch::next(&log, &[50, 5000]);
+        assert!(unsynced.append(&mut log).is_err());
+        drop(log);
+
+        // The process starts again on the same kernel, which still shows what it failed to write.
+        let mut opened = open(disk.clone(), dir.path());
+        assert_eq!(opened.records, unsynced.records);
+        let more = Batch::next(&opened.log, &[20]);
+        more.append(&mut opened.log).unwrap();
+        drop(opened);
+        let expected = [unsynced.records, more.records].concat();
+        let found = after_crash(&disk, dir.path(), &mut Rng(seed)).records;
+        assert_eq!(found, expected, "seed {seed}");
+    }
 }
 
 #[test]
