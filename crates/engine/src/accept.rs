@@ -81,6 +81,8 @@ pub(crate) struct Acceptor<S: Service, G> {
     pub registry: Arc<Registry>,
     pub stats: Arc<EngineStats>,
     pub stop: StopSignal,
+    /// A descriptor to be given up when there is no other; taken before anybody connects.
+    pub spare: Option<File>,
 }
 
 enum Accepted {
@@ -97,8 +99,8 @@ enum Accepted {
 
 impl<S: Service, G: Gate<Pass = S::Pass>> Acceptor<S, G> {
     /// Accepts until the stop signal is given. The listeners are closed when it returns.
-    pub fn run(self) {
-        let mut spare = spare();
+    pub fn run(mut self) {
+        let mut spare = self.spare.take();
         let mut starved = false;
         loop {
             let mut waiting: Vec<PollFd<'_>> =
@@ -207,8 +209,8 @@ impl<S: Service, G: Gate<Pass = S::Pass>> Acceptor<S, G> {
     }
 }
 
-/// A descriptor kept to be given up when there is no other.
-fn spare() -> Option<File> {
+/// A descriptor that is good for nothing but to be given up.
+pub(crate) fn spare() -> Option<File> {
     File::open("/dev/null").ok()
 }
 

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 
 use leaseq_session::Family;
 
-use crate::accept::{Acceptor, CoreHandle, Listener, StopSignal};
+use crate::accept::{self, Acceptor, CoreHandle, Listener, StopSignal};
 use crate::config::{EngineConfig, Listeners};
 use crate::core::{self, Clock, Command, Core, Datagrams, Signals};
 use crate::error::StartError;
@@ -96,6 +96,7 @@ impl<S: Service> Running<S> {
             registry: running.registry.clone(),
             stats,
             stop: running.stop.waiter(),
+            spare: accept::spare(),
         };
         running.accept_thread = Some(spawn("leaseq-accept".into(), move || acceptor.run())?);
         Ok(running)

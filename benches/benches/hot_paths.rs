@@ -1,0 +1,168 @@
+//! Criterion benches of the hot paths: lookups, walks, encoding, UDP answers, ingest, opening a store.
+
+use std::hint::black_box;
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use leaseq_bench::fixture::{self, Order};
+use leaseq_bench::session::Bench;
+use leaseq_session::Family;
+use leaseq_store::{Batch4, Options, Progress, Selector4, Store, Vpn, VpnSelect};
+
+/// Bindings of each family: enough that indexes and log do not fit in a cache.
+const BINDINGS: u32 = 300_000;
+
+fn lookups(c: &mut Criterion) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = fixture::store(dir.path(), BINDINGS, BINDINGS, Order::Random).expect("a store");
+    let reader = store.reader();
+    let numbers = fixture::numbers(BINDINGS, Order::Random);
+    let mut group = c.benchmark_group("lookup");
+    group.throughput(Throughput::Elements(1));
+    let mut next = numbers.iter().cycle();
+    group.bench_function("binding4 by address", |b| {
+        let view = reader.view();
+        b.iter(|| {
+            let address = fixture::address4(*next.next().expect("numbers"));
+            black_box(
+                view.binding4(&Vpn::GLOBAL, address)
+                    .map(|found| found.sequence()),
+            )
+        });
+    });
+    group.bench_function("lease6 by address", |b| {
+        let view = reader.view();
+        b.iter(|| {
+            let address = fixture::address6(*next.next().expect("numbers"));
+            black_box(
+                view.lease6(&Vpn::GLOBAL, address)
+                    .map(|found| found.sequence()),
+            )
+        });
+    });
+    group.throughput(Throughput::Elements(u64::from(fixture::PER_RELAY)));
+    group.bench_function("postings of a relay-id", |b| {
+        let view = reader.view();
+        b.iter(|| {
+            let relay = *next.next().expect("numbers") / fixture::PER_RELAY;
+            let id = fixture::relay_id(relay);
+            let mut walk = view.walk4(&Selector4::RelayId(&id), &VpnSelect::One(Vpn::GLOBAL));
+            let mut batch = Batch4::default();
+            let mut found = 0;
+            loop {
+                let progress = view.fill4(&mut walk, &mut batch);
+                found += batch.items.len();
+                if progress == Progress::Done {
+                    break found;
+                }
+            }
+        });
+    });
+    group.finish();
+    store.stop().expect("a clean stop");
+}
+
+fn encode(c: &mut Criterion) {
+    for (order, name) in [(Order::Log, "log order"), (Order::Random, "random order")] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = fixture::store(dir.path(), BINDINGS, BINDINGS, order).expect("a store");
+        let mut group = c.benchmark_group(format!("encode, {name}"));
+        group
+            .throughput(Throughput::Elements(u64::from(BINDINGS)))
+            .sample_size(20);
+        let queries = [
+            ("v4 all addresses", Family::V4, fixture::all4()),
+            (
+                "v6 by relay-id",
+                Family::V6,
+                fixture::by_relay6(fixture::AGGREGATE),
+            ),
+        ];
+        for (query, family, request) in queries {
+            let mut bench = Bench::new(store.reader(), family).expect("a session");
+            group.bench_function(query, |b| {
+                b.iter(|| bench.encode(&request).expect("replies"))
+            });
+        }
+        group.finish();
+        store.stop().expect("a clean stop");
+    }
+}
+
+fn datagrams(c: &mut Criterion) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = fixture::store(dir.path(), BINDINGS, BINDINGS, Order::Random).expect("a store");
+    let numbers = fixture::numbers(BINDINGS, Order::Random);
+    let mut group = c.benchmark_group("UDP answer");
+    group.throughput(Throughput::Elements(1_000));
+    let v4: Vec<Vec<u8>> = numbers[..1_000]
+        .iter()
+        .map(|&n| fixture::udp4(fixture::address4(n)))
+        .collect();
+    let v6: Vec<Vec<u8>> = numbers[..1_000]
+        .iter()
+        .map(|&n| fixture::udp6(fixture::address6(n)))
+        .collect();
+    for (name, family, requests) in [
+        ("v4 by address", Family::V4, v4),
+        ("v6 by address", Family::V6, v6),
+    ] {
+        let mut bench = Bench::new(store.reader(), family).expect("a session");
+        group.bench_function(name, |b| b.iter(|| bench.answer(&requests)));
+    }
+    group.finish();
+    store.stop().expect("a clean stop");
+}
+
+fn storage(c: &mut Criterion) {
+    const EVENTS: u32 = 100_000;
+    let mut group = c.benchmark_group("store");
+    group
+        .throughput(Throughput::Elements(u64::from(EVENTS)))
+        .sample_size(10);
+    let numbers = fixture::numbers(EVENTS, Order::Random);
+    group.bench_function("ingest, durable", |b| {
+        b.iter_batched(
+            || {
+                let dir = tempfile::tempdir().expect("a directory");
+                let store = Store::open(dir.path(), Options::default(), fixture::topology(EVENTS))
+                    .expect("a store");
+                (dir, store)
+            },
+            |(dir, store)| {
+                fixture::ingest(&store, &numbers, fixture::event4).expect("stored");
+                (dir, store)
+            },
+            BatchSize::PerIteration,
+        );
+    });
+    for (name, clean) in [
+        ("open after a clean stop", true),
+        ("open after a crash", false),
+    ] {
+        let dir = tempfile::tempdir().expect("a directory");
+        fixture::store(dir.path(), EVENTS, 0, Order::Log)
+            .expect("a store")
+            .stop()
+            .expect("a clean stop");
+        group.bench_function(name, |b| {
+            b.iter_batched(
+                || {
+                    if !clean {
+                        std::fs::remove_file(dir.path().join("checkpoint")).expect("a checkpoint");
+                    }
+                },
+                |()| {
+                    let store =
+                        Store::open(dir.path(), Options::default(), fixture::topology(EVENTS))
+                            .expect("a store");
+                    store.stop().expect("a clean stop");
+                },
+                BatchSize::PerIteration,
+            );
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(hot_paths, lookups, encode, datagrams, storage);
+criterion_main!(hot_paths);
