@@ -21,10 +21,12 @@ use crate::{Mono, v4, v6};
 use blocked::Outgoing;
 use input::{Input, Next};
 
-/// Bindings of one query before another query of the connection has its turn.
-const TURN_BINDINGS: usize = 32;
-/// Octets of one query, likewise.
-const TURN_OCTETS: usize = 16 * 1_024;
+/// What one query may spend before another query of the connection has its turn.
+const TURN: Quota = Quota {
+    bindings: 32,
+    octets: 16 * 1_024,
+    examined: usize::MAX,
+};
 /// Records that a connection looks at before another connection has its turn, if few of them match.
 const TURN_EXAMINED: usize = 8_192;
 
@@ -62,8 +64,10 @@ pub struct Connection {
     /// It is not to be waited for.
     aborted: bool,
     closing: Option<CloseReason>,
-    /// Position in `queries` of the one whose turn is next.
+    /// Position in `queries` of the one whose turn it is.
     next: usize,
+    /// What it may still spend in this turn.
+    turn: Quota,
     /// Queries in a row that found nothing.
     empty_replies: u32,
     /// Since when no query has been running.
@@ -109,6 +113,7 @@ impl Connection {
             aborted: false,
             closing: None,
             next: 0,
+            turn: TURN,
             empty_replies: 0,
             idle_since: now,
             queries: Vec::new(),
@@ -201,21 +206,17 @@ impl Connection {
         let mut out = OutBuf::new(out);
         let mut examined = TURN_EXAMINED;
         while !self.queries.is_empty() && out.len() < target && examined > 0 {
-            let alone = self.queries.len() == 1;
             self.next %= self.queries.len();
             let room = target - out.len();
-            let mut quota = match alone {
-                true => Quota {
-                    bindings: usize::MAX,
-                    octets: room,
-                    examined,
-                },
-                false => Quota {
-                    bindings: TURN_BINDINGS,
-                    octets: room.min(TURN_OCTETS),
-                    examined,
-                },
+            let mut quota = Quota {
+                examined,
+                ..self.turn
             };
+            quota.octets = quota.octets.min(room);
+            if self.queries.len() == 1 {
+                (quota.bindings, quota.octets) = (usize::MAX, room);
+            }
+            let given = quota;
             let cx = QueryContext {
                 view: turn.view,
                 server_time: turn.server_time,
@@ -227,9 +228,21 @@ impl Connection {
                 .query()
                 .step(&cx, &mut out, &mut quota)
             {
-                Ok(StepEnd::More) => self.next += 1,
+                Ok(StepEnd::More) => {
+                    self.turn.bindings = self
+                        .turn
+                        .bindings
+                        .saturating_sub(given.bindings - quota.bindings);
+                    self.turn.octets = self.turn.octets.saturating_sub(given.octets - quota.octets);
+                    // A turn that the end of the room has cut short goes on when there is room again.
+                    if self.turn.is_spent() {
+                        self.next += 1;
+                        self.turn = TURN;
+                    }
+                }
                 Ok(StepEnd::Done { empty, close }) => {
                     self.queries.remove(self.next);
+                    self.turn = TURN;
                     self.query_done(empty, close, turn.now);
                 }
                 // A message that does not fit into an empty buffer never will.

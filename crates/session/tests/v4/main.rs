@@ -1,0 +1,11 @@
+//! The server's side of DHCPv4 leasequery, rule by rule, on virtual time and a real store.
+
+mod arbitrary;
+mod bulk;
+mod connection;
+mod fixture;
+mod kea;
+mod message;
+mod permissions;
+mod simulation;
+mod udp;
