@@ -41,7 +41,7 @@ enum Work {
     /// Bindings of a selector.
     Walk(Walk4),
     /// All configured addresses.
-    All(WalkAll4),
+    All(Box<WalkAll4>),
     /// The DHCPLEASEQUERYDONE.
     Finish(Finish),
 }
@@ -140,7 +140,7 @@ fn begin(
     );
     let work = match selector {
         Some(selector) => Work::Walk(cx.view.walk4(&selector, &vpns)),
-        None => Work::All(cx.view.walk_all4(&vpns)),
+        None => Work::All(Box::new(cx.view.walk_all4(&vpns))),
     };
     Ok(Query::new(cx, message.xid(), &wanted, window, work))
 }

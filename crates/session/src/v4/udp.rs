@@ -191,7 +191,8 @@ impl Query<'_, '_> {
             Replies::new(&self.header(), &wanted, settings.server_identifier.octets());
         replies.set_base_time(self.cx.server_time);
         // Several addresses are told whether option 92 is wanted or not; a single one if it is.
-        let tells_addresses = addresses.len() > usize::from(!wanted.has(ASSOCIATED_IP));
+        let tells_addresses = addresses.len() > usize::from(!wanted.has(ASSOCIATED_IP))
+            && !settings.withhold_options.contains(ASSOCIATED_IP);
         let listed = if tells_addresses { addresses.len() } else { 0 };
         let room = replies.room_for(bind) + 4 * listed + 2 * listed.div_ceil(PART);
         let octets = out.reserve(room)?;
