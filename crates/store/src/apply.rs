@@ -5,6 +5,7 @@
 //! says, and a reader, who verifies, finds it nowhere else.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::event::State;
 use crate::index::{
@@ -123,6 +124,24 @@ impl Value4 {
     }
 }
 
+/// What identifies the client of an IPv4 binding: its client identifier, or its hardware address without one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Client4<'a>(Value4, Option<&'a [u8]>);
+
+impl<'a> Client4<'a> {
+    fn of(bind: &Bind4<'a>) -> Self {
+        let value = if bind.client_id_option().is_empty() {
+            Value4::HwAddr
+        } else {
+            Value4::ClientId
+        };
+        Client4(value, value.of(bind))
+    }
+}
+
+/// Bindings of a value that are looked at to find another one of a client; with more, there is taken to be one.
+const CLIENT_CANDIDATES: usize = 64;
+
 impl Indexes {
     /// Empty indexes for a topology; `now` in Unix seconds.
     pub(crate) fn new(
@@ -235,6 +254,11 @@ impl Indexes {
                 self.list4(log, value, bind, new, slot);
             }
         }
+        let client = Client4::of(bind);
+        let other_client = old.is_none_or(|old| Client4::of(&old) != client);
+        if other_client && !self.has_client4(log, client, bind, slot) {
+            self.counts.clients4.fetch_add(1, Ordering::Relaxed);
+        }
         let old_pos = self.slots.pos(slot);
         self.slots.set_pos(slot, pos.raw());
         match old {
@@ -248,6 +272,9 @@ impl Indexes {
                     {
                         self.unlist4(value, &old, gone, slot);
                     }
+                }
+                if other_client && !self.has_client4(log, Client4::of(&old), &old, slot) {
+                    self.counts.clients4.fetch_sub(1, Ordering::Relaxed);
                 }
             }
         }
@@ -297,6 +324,33 @@ impl Indexes {
         self.postings4(value).remove(hash, slot);
     }
 
+    /// Whether a binding other than `slot` is of this client, which is that of `bind`; so is one of nobody.
+    fn has_client4(
+        &self,
+        log: &Segments,
+        client: Client4<'_>,
+        bind: &Bind4<'_>,
+        slot: u32,
+    ) -> bool {
+        let Client4(value, Some(octets)) = client else {
+            return true;
+        };
+        let postings = match value {
+            Value4::HwAddr => &self.hwaddr,
+            _ => &self.client_id,
+        };
+        let candidates = postings.find(value.hash(&self.hasher, bind, octets));
+        let stored = self.stored(log);
+        let is_other = |place| {
+            let other = candidates.get(place).filter(|&other| other != slot)?;
+            stored
+                .bind4(other)
+                .filter(|other| Client4::of(other) == client)
+        };
+        candidates.len() > CLIENT_CANDIDATES
+            || (0..candidates.len()).any(|place| is_other(place).is_some())
+    }
+
     /// Schedules the end of a lease, or the time when an end may be forgotten.
     pub(crate) fn schedule(&mut self, slot: u32, state: State, end: Option<u64>, since: u32) {
         if state == State::Active {
@@ -319,13 +373,16 @@ impl Indexes {
     }
 
     /// Removes a binding whose end compaction has dropped, and gives back its slot.
-    pub(crate) fn drop4(&mut self, slot: u32, old: &Bind4<'_>) {
+    pub(crate) fn drop4(&mut self, log: &Segments, slot: u32, old: &Bind4<'_>) {
         for value in Value4::ALL {
             if let Some(gone) = value.of(old) {
                 self.unlist4(value, old, gone, slot);
             }
         }
         let number = range_vpn(&self.range_vpns, old.vpn());
+        if !self.has_client4(log, Client4::of(old), old, slot) {
+            self.counts.clients4.fetch_sub(1, Ordering::Relaxed);
+        }
         let in_range = number.is_some_and(|number| self.ranges.set(number, old.address(), None));
         if !in_range {
             self.outside.remove(slot);

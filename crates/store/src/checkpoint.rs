@@ -310,7 +310,7 @@ fn load(input: &mut impl Read, mut into: Loaded) -> io::Result<Loaded> {
     for at in 0..3 {
         indexes.prefix_lengths.set_word(at, get(input)?);
     }
-    for at in 0..16 {
+    for at in 0..17 {
         indexes.counts.set_state(at, get(input)?);
     }
     for _ in 0..get_count(input)? {

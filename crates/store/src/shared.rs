@@ -58,6 +58,7 @@ pub(crate) struct Shared {
 pub(crate) struct Counts {
     states4: [AtomicU64; 8],
     states6: [AtomicU64; 8],
+    pub(crate) clients4: AtomicU64,
     pub(crate) log_octets: AtomicU64,
     pub(crate) dead_octets: AtomicU64,
     pub(crate) segments: AtomicU64,
@@ -74,17 +75,21 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// Bindings by state, first of IPv4, then of IPv6; for the checkpoint.
+    /// Bindings by state, first of IPv4, then of IPv6, and clients of IPv4; for the checkpoint.
     pub(crate) fn states(&self) -> impl Iterator<Item = u64> + '_ {
+        self.all().map(|count| count.load(Ordering::Relaxed))
+    }
+
+    fn all(&self) -> impl Iterator<Item = &AtomicU64> {
         self.states4
             .iter()
             .chain(&self.states6)
-            .map(|count| count.load(Ordering::Relaxed))
+            .chain([&self.clients4])
     }
 
     /// Sets what [`Counts::states`] gave in this place.
     pub(crate) fn set_state(&self, at: usize, count: u64) {
-        if let Some(state) = self.states4.iter().chain(&self.states6).nth(at) {
+        if let Some(state) = self.all().nth(at) {
             state.store(count, Ordering::Relaxed);
         }
     }
@@ -227,15 +232,16 @@ impl Shared {
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        let family = |states: &[AtomicU64; 8]| FamilyStats {
+        let family = |states: &[AtomicU64; 8], clients| FamilyStats {
+            clients,
             by_state: std::array::from_fn(|at| states[at].load(Ordering::Relaxed)),
         };
         let counts = &self.counts;
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let published = **self.published.load();
         Stats {
-            v4: family(&counts.states4),
-            v6: family(&counts.states6),
+            v4: family(&counts.states4, load(&counts.clients4)),
+            v6: family(&counts.states6, u64::from(self.groups.len())),
             indexes: self.index_octets(),
             log_octets: load(&counts.log_octets),
             dead_octets: load(&counts.dead_octets),

@@ -8,6 +8,9 @@ use crate::time::Stamp;
 pub struct FamilyStats {
     /// Bindings by state, in the order of [`State::ALL`].
     pub by_state: [u64; 8],
+    /// Distinct clients, in any state of their bindings: for IPv4 by client identifier, or by hardware address without one;
+    /// for IPv6 by DUID and link.
+    pub clients: u64,
 }
 
 impl FamilyStats {
@@ -20,15 +23,6 @@ impl FamilyStats {
     pub fn in_state(&self, state: State) -> u64 {
         self.by_state[state as usize - 1]
     }
-}
-
-/// Distinct clients, in any state of their bindings.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Clients {
-    /// IPv4: by client identifier, or by hardware address without one.
-    pub v4: u64,
-    /// IPv6: by DUID and link.
-    pub v6: u64,
 }
 
 /// Counts and sizes of a store.

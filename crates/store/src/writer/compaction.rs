@@ -217,7 +217,7 @@ impl Writer {
                 continue;
             }
             match view.record(old).and_then(trusted) {
-                Some(Record::Bind4(bind)) => self.indexes.drop4(slot, &bind),
+                Some(Record::Bind4(bind)) => self.indexes.drop4(&view, slot, &bind),
                 Some(Record::Bind6(lease)) => self.indexes.drop6(&view, slot, &lease),
                 _ => {}
             }
