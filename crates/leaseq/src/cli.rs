@@ -30,6 +30,8 @@ pub enum Command {
     Serve(Serve),
     /// Put leases from files into a store
     Import(Import),
+    /// Ask a leasequery server, and print what it tells
+    Query(Box<crate::query::Arguments>),
     /// Look at a store, check it, or write its leases out
     #[command(subcommand)]
     Store(StoreCommand),

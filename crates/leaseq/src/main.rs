@@ -8,6 +8,7 @@ mod exit;
 mod import;
 mod logging;
 mod progress;
+mod query;
 mod sample;
 mod serve;
 mod store;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),
+        Command::Query(arguments) => query::run(&arguments),
         Command::Store(command) => store::run(&command),
         Command::CheckConfig(arguments) => check_config::run(&arguments),
     };

@@ -10,6 +10,7 @@ fn help_of_each_command() {
         &["--help"][..],
         &["serve", "--help"],
         &["import", "--help"],
+        &["query", "--help"],
         &["store", "--help"],
         &["store", "stat", "--help"],
         &["check-config", "--help"],
