@@ -6,7 +6,7 @@ use leaseq_feed::ndjson::state_name;
 use leaseq_session::Family;
 use leaseq_store::{State, Stats};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
@@ -61,16 +61,21 @@ impl Collector for Everything {
             let mut family =
                 encoder.encode_descriptor(metric.name, metric.help, None, metric.kind)?;
             for (labels, value) in metric.samples {
-                let mut sample = family.encode_family(&labels)?;
-                match metric.kind {
-                    MetricType::Counter => {
-                        sample.encode_counter::<NoLabelSet, _, u64>(&value, None)?
-                    }
-                    _ => sample.encode_gauge(&i64::try_from(value).unwrap_or(i64::MAX))?,
+                if labels.is_empty() {
+                    write_sample(&mut family, metric.kind, value)?;
+                } else {
+                    write_sample(&mut family.encode_family(&labels)?, metric.kind, value)?;
                 }
             }
         }
         Ok(())
+    }
+}
+
+fn write_sample(out: &mut MetricEncoder<'_>, kind: MetricType, value: u64) -> fmt::Result {
+    match kind {
+        MetricType::Counter => out.encode_counter::<NoLabelSet, _, u64>(&value, None),
+        _ => out.encode_gauge(&i64::try_from(value).unwrap_or(i64::MAX)),
     }
 }
 
@@ -140,7 +145,6 @@ fn engine(served: &Served) -> Vec<Metric> {
 
 fn store(stats: &Stats) -> Vec<Metric> {
     let mut bindings = gauge("bindings", "bindings by state");
-    let mut clients = gauge("clients", "distinct clients; of DHCPv6, on a link");
     for ((_, number), family) in FAMILIES.into_iter().zip([&stats.v4, &stats.v6]) {
         for state in State::ALL {
             let labels = vec![
@@ -149,9 +153,6 @@ fn store(stats: &Stats) -> Vec<Metric> {
             ];
             bindings.samples.push((labels, family.in_state(state)));
         }
-        clients
-            .samples
-            .push((vec![("family", number.to_owned())], family.clients));
     }
     let mut indexes = gauge("store_index_octets", "octets of each index");
     for (name, octets) in &stats.indexes {
@@ -161,7 +162,6 @@ fn store(stats: &Stats) -> Vec<Metric> {
     }
     vec![
         bindings,
-        clients,
         indexes,
         gauge("store_log_octets", "octets of the log").with(stats.log_octets),
         gauge(

@@ -26,32 +26,25 @@ const MAX_BATCHES: usize = 8;
 
 /// Imports the files.
 pub fn run(arguments: &cli::Import) -> anyhow::Result<Done> {
-    let open = |file: &Path| Source::open(file, arguments.format);
     // What cannot be read at all is told before anything is done.
-    let sources = arguments
-        .files
-        .iter()
-        .map(|file| open(file))
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut sources: Vec<Source> = open_sources(arguments)?;
     if arguments.strict {
-        let rejected = sources
-            .into_iter()
-            .map(count_rejections)
-            .sum::<anyhow::Result<u64>>()?;
+        let mut rejected = 0;
+        for source in sources {
+            rejected += count_rejections(source)?;
+        }
         if rejected > 0 {
             anyhow::bail!(
                 "{rejected} lines were rejected: nothing is imported because of --strict"
             );
         }
-    } else {
-        drop(sources);
+        sources = open_sources(arguments)?;
     }
     let store = open_store(&arguments.data_dir)?;
     let mut rejected = 0;
-    for file in &arguments.files {
-        let mut source = open(file)?;
+    for mut source in sources {
         let counted = import(&store, &mut source)?;
-        println!("{}: {counted}", file.display());
+        println!("{}: {counted}", source.path().display());
         source.tell_missing_relay_data();
         rejected += counted.rejected;
     }
@@ -61,6 +54,13 @@ pub fn run(arguments: &cli::Import) -> anyhow::Result<Done> {
     } else {
         Done::Rejections
     })
+}
+
+fn open_sources(arguments: &cli::Import) -> anyhow::Result<Vec<Source>> {
+    let files = arguments.files.iter();
+    files
+        .map(|file| Source::open(file, arguments.format))
+        .collect()
 }
 
 fn open_store(dir: &Path) -> anyhow::Result<Store> {

@@ -73,6 +73,11 @@ impl Source {
         })
     }
 
+    /// The file as it was named.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Octets to read in all, or 0 if that is not known.
     pub fn octets(&self) -> u64 {
         match &self.kind {

@@ -1,0 +1,282 @@
+//! Import of made-up Kea files agrees with what was made up, and an export brings the same store back.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use common::{export, leaseq, run, sample, stat, stderr, stdout, text};
+use serde_json::{Value, json};
+
+/// The states of a store that Kea's rows must give.
+fn expected_states(family: &Value) -> Value {
+    let count = |name: &str| family["states"][name].as_u64().unwrap_or(0);
+    json!({
+        "available": count("deleted"),
+        "active": count("leased"),
+        "expired": count("lapsed") + count("reclaimed"),
+        "released": count("released"),
+        "abandoned": count("declined"),
+        "reset": 0,
+        "remote": 0,
+        "transitioning": 0,
+    })
+}
+
+/// Active leases by an identifier of a relay agent.
+fn count_by(
+    lines: &[Value],
+    family: u64,
+    ids: impl Fn(&Value) -> Vec<String>,
+) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    for line in lines
+        .iter()
+        .filter(|line| line["family"] == family && line["state"] == "active")
+    {
+        for id in ids(line) {
+            *counts.entry(id).or_default() += 1;
+        }
+    }
+    counts
+}
+
+fn suboption(line: &Value, code: u8) -> Vec<String> {
+    let octets = hex(line["relay_agent_info"].as_str().unwrap_or_default());
+    let mut rest = &octets[..];
+    let mut found = Vec::new();
+    while let [this, length, after @ ..] = rest {
+        let (value, after) = after.split_at(usize::from(*length));
+        if *this == code {
+            found.push(to_hex(value));
+        }
+        rest = after;
+    }
+    found
+}
+
+fn relay_option(line: &Value, code: u16) -> Vec<String> {
+    let mut found = Vec::new();
+    for hop in line["relay"].as_array().into_iter().flatten() {
+        let octets = hex(hop["options"].as_str().unwrap_or_default());
+        let mut rest = &octets[..];
+        while let [c1, c2, l1, l2, after @ ..] = rest {
+            let (value, after) = after.split_at(usize::from(u16::from_be_bytes([*l1, *l2])));
+            if u16::from_be_bytes([*c1, *c2]) == code {
+                found.push(to_hex(value));
+            }
+            rest = after;
+        }
+    }
+    found
+}
+
+fn hex(text: &str) -> Vec<u8> {
+    leaseq_feed::hex::decode(text.as_bytes()).expect("hex")
+}
+
+fn to_hex(octets: &[u8]) -> String {
+    leaseq_feed::hex::encode(octets)
+}
+
+fn counts(value: &Value) -> BTreeMap<String, u64> {
+    serde_json::from_value(value.clone()).expect("counts")
+}
+
+#[test]
+fn import_agrees_with_what_was_made_up_and_export_brings_it_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let sample = sample(dir.path(), 1_200, 12);
+    let store = dir.path().join("store");
+    let told = run(
+        &[
+            "import",
+            "--data-dir",
+            text(&store),
+            text(&sample.v4),
+            text(&sample.v6),
+        ],
+        0,
+    );
+    assert!(told.contains(" 0 rejected"), "{told}");
+    let stats = stat(&store);
+    assert_eq!(
+        stats["v4"]["states"],
+        expected_states(&sample.expected["v4"])
+    );
+    assert_eq!(
+        stats["v6"]["states"],
+        expected_states(&sample.expected["v6"])
+    );
+    let verified = run(&["store", "verify", "--data-dir", text(&store)], 0);
+    assert!(verified.contains(": good, "), "{verified}");
+
+    let mut lines = export(&store);
+    let (v4, v6) = (&sample.expected["v4"], &sample.expected["v6"]);
+    assert_eq!(
+        count_by(&lines, 4, |line| suboption(line, 12)),
+        counts(&v4["by_relay_id"])
+    );
+    assert_eq!(
+        count_by(&lines, 4, |line| suboption(line, 2)),
+        counts(&v4["by_remote_id"])
+    );
+    assert_eq!(
+        count_by(&lines, 6, |line| relay_option(line, 53)),
+        counts(&v6["by_relay_id"])
+    );
+    assert_eq!(
+        count_by(&lines, 6, |line| relay_option(line, 37)),
+        counts(&v6["by_remote_id"])
+    );
+
+    // The same files again change nothing about what is stored.
+    run(
+        &[
+            "import",
+            "--data-dir",
+            text(&store),
+            text(&sample.v4),
+            text(&sample.v6),
+        ],
+        0,
+    );
+    let again = stat(&store);
+    assert_eq!((&again["v4"], &again["v6"]), (&stats["v4"], &stats["v6"]));
+
+    let exported = dir.path().join("export.ndjson");
+    fs::write(
+        &exported,
+        run(&["store", "export", "--data-dir", text(&store)], 0),
+    )
+    .unwrap();
+    let copy = dir.path().join("copy");
+    run(&["import", "--data-dir", text(&copy), text(&exported)], 0);
+    let mut copied = export(&copy);
+    let key = |line: &Value| format!("{}{}", line["address"], line["prefix"]);
+    lines = export(&store);
+    lines.sort_by_key(key);
+    copied.sort_by_key(key);
+    assert_eq!(lines.len(), copied.len());
+    for (line, copied) in lines.iter().zip(&copied) {
+        assert_eq!(line, copied);
+    }
+    let copied = stat(&copy);
+    assert_eq!((&copied["v4"], &copied["v6"]), (&stats["v4"], &stats["v6"]));
+}
+
+#[test]
+fn rejected_lines_are_told_and_strict_takes_all_or_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("store");
+    let file = dir.path().join("leases.ndjson");
+    let good = |n: u8| {
+        format!(
+            "{{\"family\":4,\"address\":\"192.0.2.{n}\",\"state\":\"active\",\"client_id\":\"01{n:02x}\"}}\n"
+        )
+    };
+    fs::write(
+        &file,
+        format!(
+            "{}rubbish\n{}{{\"family\":6,\"address\":\"::1\",\"state\":\"active\"}}\n",
+            good(1),
+            good(2)
+        ),
+    )
+    .unwrap();
+    let strict = leaseq(&[
+        "import",
+        "--strict",
+        "--data-dir",
+        text(&store),
+        text(&file),
+    ])
+    .output()
+    .unwrap();
+    assert_eq!(strict.status.code(), Some(1));
+    let told = format!(
+        "{0}:2: expected a JSON object\n{0}:4: an active IPv6 lease needs the DUID of its client\n\
+         leaseq: 2 lines were rejected: nothing is imported because of --strict\n",
+        file.display()
+    );
+    assert_eq!(stderr(&strict), told);
+    assert!(!store.exists());
+    let lax = leaseq(&["import", "--data-dir", text(&store), text(&file)])
+        .output()
+        .unwrap();
+    assert_eq!(lax.status.code(), Some(3));
+    assert_eq!(stderr(&lax).lines().count(), 2);
+    assert!(
+        stdout(&lax).ends_with(": 2 rows taken, 2 of them changed something, 2 rejected\n"),
+        "{}",
+        stdout(&lax)
+    );
+    assert_eq!(stat(&store)["v4"]["states"]["active"], 2);
+}
+
+#[test]
+fn files_of_no_known_format_are_refused_before_anything_is_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("store");
+    let file = dir.path().join("dhcpd.leases");
+    fs::write(&file, "lease 192.0.2.1 {\n").unwrap();
+    run(&["import", "--data-dir", text(&store), text(&file)], 2);
+    run(
+        &[
+            "import",
+            "--data-dir",
+            text(&store),
+            "--format",
+            "isc",
+            text(&file),
+        ],
+        2,
+    );
+    run(
+        &[
+            "import",
+            "--data-dir",
+            text(&store),
+            "--format",
+            "kea4",
+            text(&file),
+        ],
+        1,
+    );
+    run(
+        &[
+            "import",
+            "--data-dir",
+            text(&store),
+            text(&dir.path().join("missing")),
+        ],
+        1,
+    );
+    assert!(!store.exists());
+    run(&["store", "stat", "--data-dir", text(&store)], 1);
+}
+
+#[test]
+fn rows_without_relay_agents_are_remarked_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("kea-leases4.csv");
+    fs::write(
+        &file,
+        "address,hwaddr,client_id,valid_lifetime,expire\n192.0.2.1,02:03,,3600,4000000000\n",
+    )
+    .unwrap();
+    let output = leaseq(&[
+        "import",
+        "--data-dir",
+        text(&dir.path().join("store")),
+        text(&file),
+    ])
+    .output()
+    .unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(
+        stderr(&output).contains("Kea notes relay agents only if \"store-extended-info\" is true"),
+        "{}",
+        stderr(&output)
+    );
+}
