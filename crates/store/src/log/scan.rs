@@ -57,8 +57,12 @@ impl Scan {
 
     /// The next record with a sequence below `below`; `None`: there is none yet. With a later table there may be one.
     pub fn next<'v>(&mut self, segments: &'v Segments, below: u64) -> Option<(Pos, &'v [u8])> {
+        let mut left = None;
         loop {
             let mut place = self.place(segments)?;
+            if left == Some(place.number) {
+                return None;
+            }
             let segment = segments.segment(place.number)?;
             if let Some((at, record)) = self.step(&mut place, segment)? {
                 if at.sequence >= below {
@@ -81,6 +85,7 @@ impl Scan {
             }
             self.next_sequence = self.next_sequence.max(segment.next_sequence());
             self.place = None;
+            left = Some(place.number);
         }
     }
 
