@@ -39,7 +39,7 @@ struct Answer {
 /// What is left to do of a query.
 enum Work {
     /// Bindings of a selector.
-    Walk(Walk4),
+    Walk(Box<Walk4>),
     /// All configured addresses.
     All(Box<WalkAll4>),
     /// The DHCPLEASEQUERYDONE.
@@ -139,7 +139,7 @@ fn begin(
         &cx.settings.dhcp4.withhold_options,
     );
     let work = match selector {
-        Some(selector) => Work::Walk(cx.view.walk4(&selector, &vpns)),
+        Some(selector) => Work::Walk(Box::new(cx.view.walk4(&selector, &vpns))),
         None => Work::All(Box::new(cx.view.walk_all4(&vpns))),
     };
     Ok(Query::new(cx, message.xid(), &wanted, window, work))
@@ -331,9 +331,9 @@ impl Answer {
         out: &mut OutBuf<'_>,
         quota: &mut Quota,
     ) -> Result<(), Full> {
-        let room = self.replies.room_for(bind);
-        self.frame(out, quota, room, |replies, first, message| {
-            replies.binding(bind, now, first, message)
+        let carried = self.replies.carried(bind);
+        self.frame(out, quota, carried.room(), |replies, first, message| {
+            replies.binding(bind, &carried, now, first, message)
         })
     }
 

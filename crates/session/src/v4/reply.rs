@@ -54,8 +54,24 @@ pub(super) struct Replies {
     wants_t1: bool,
     wants_t2: bool,
     wants_source: bool,
+    wants_others: bool,
     others: OptionSet,
     server_identifier: [u8; 4],
+}
+
+/// Octets of a record that go into the reply about it as they are.
+pub(super) struct Carried<'a> {
+    identity: &'a [u8],
+    others: &'a [u8],
+    vpn: VpnRef<'a>,
+}
+
+impl Carried<'_> {
+    /// Octets that hold the reply for certain.
+    #[inline(always)]
+    pub(super) fn room(&self) -> usize {
+        TEMPLATE + APPENDED + self.identity.len() + self.others.len() + self.vpn.vss().len()
+    }
 }
 
 /// Which of client identifier and relay agent information are wanted.
@@ -119,6 +135,7 @@ impl Replies {
             wants_t1,
             wants_t2,
             wants_source,
+            wants_others: !others.is_empty(),
             others,
             server_identifier,
         }
@@ -138,13 +155,23 @@ impl Replies {
             .then(|| &self.template[at::OPTIONS..at::OPTIONS + 6])
     }
 
-    /// Octets that hold the reply about a binding for certain.
+    /// What a record carries for the reply about it.
     #[inline(always)]
-    pub(super) fn room_for(&self, bind: &Bind4<'_>) -> usize {
-        let carried = bind.client_id_and_relay_info().len()
-            + bind.other_options().len()
-            + bind.vpn().vss().len();
-        TEMPLATE + APPENDED + carried
+    pub(super) fn carried<'a>(&self, bind: &Bind4<'a>) -> Carried<'a> {
+        Carried {
+            identity: match self.identity {
+                Identity::Both => bind.client_id_and_relay_info(),
+                Identity::ClientId => bind.client_id_option(),
+                Identity::RelayInfo => bind.relay_info_option(),
+                Identity::Neither => &[],
+            },
+            others: if self.wants_others {
+                bind.other_options()
+            } else {
+                &[]
+            },
+            vpn: bind.vpn(),
+        }
     }
 
     /// Octets that hold the reply about a free address for certain.
@@ -152,12 +179,13 @@ impl Replies {
         TEMPLATE + APPENDED + vpn.vss().len()
     }
 
-    /// Writes the reply about a binding, without END. `out` holds at least [`room_for`](Self::room_for) octets. Returns its
-    /// octets.
+    /// Writes the reply about a binding, without END. `out` holds at least as many octets as `carried` has
+    /// [room](Carried::room) for. Returns its octets.
     #[inline(always)]
     pub(super) fn binding(
         &self,
         bind: &Bind4<'_>,
+        carried: &Carried<'_>,
         now: Stamp,
         with_server_identifier: bool,
         out: &mut [u8],
@@ -193,16 +221,11 @@ impl Replies {
             )
         };
         let mut tail = Tail { octets: out, len };
-        match self.identity {
-            Identity::Both => tail.put(bind.client_id_and_relay_info()),
-            Identity::ClientId => tail.put(bind.client_id_option()),
-            Identity::RelayInfo => tail.put(bind.relay_info_option()),
-            Identity::Neither => {}
-        }
+        tail.put(carried.identity);
         if self.wants_more {
-            self.append_more(bind, seconds, &mut tail);
+            self.append_more(bind, carried, seconds, &mut tail);
         }
-        self.append_rare(bind.vpn(), with_server_identifier, &mut tail);
+        self.append_rare(carried.vpn, with_server_identifier, &mut tail);
         tail.len
     }
 
@@ -277,7 +300,7 @@ impl Replies {
     }
 
     /// Options that few requestors want.
-    fn append_more(&self, bind: &Bind4<'_>, now: u32, tail: &mut Tail<'_>) {
+    fn append_more(&self, bind: &Bind4<'_>, carried: &Carried<'_>, now: u32, tail: &mut Tail<'_>) {
         if bind.state() == State::Active {
             for (wants, code, after) in [
                 (self.wants_t1, RENEWAL_TIME, bind.t1()),
@@ -294,15 +317,13 @@ impl Replies {
         if self.wants_source && bind.is_remote() {
             tail.option(DATA_SOURCE, &[DATA_SOURCE_REMOTE]);
         }
-        if !self.others.is_empty() {
-            let mut options = bind.other_options();
-            while let [code, length, ref rest @ ..] = *options {
-                let after = rest.get(usize::from(length)..).unwrap_or_default();
-                if self.others.contains(code) {
-                    tail.put(&options[..options.len() - after.len()]);
-                }
-                options = after;
+        let mut options = carried.others;
+        while let [code, length, ref rest @ ..] = *options {
+            let after = rest.get(usize::from(length)..).unwrap_or_default();
+            if self.others.contains(code) {
+                tail.put(&options[..options.len() - after.len()]);
             }
+            options = after;
         }
     }
 

@@ -194,9 +194,10 @@ impl Query<'_, '_> {
         let tells_addresses = addresses.len() > usize::from(!wanted.has(ASSOCIATED_IP))
             && !settings.withhold_options.contains(ASSOCIATED_IP);
         let listed = if tells_addresses { addresses.len() } else { 0 };
-        let room = replies.room_for(bind) + 4 * listed + 2 * listed.div_ceil(PART);
+        let carried = replies.carried(bind);
+        let room = carried.room() + 4 * listed + 2 * listed.div_ceil(PART);
         let octets = out.reserve(room)?;
-        let mut len = replies.binding(bind, self.cx.server_time, true, octets);
+        let mut len = replies.binding(bind, &carried, self.cx.server_time, true, octets);
         if tells_addresses {
             len = associated_ip(addresses, octets, len);
         }

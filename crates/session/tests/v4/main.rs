@@ -7,5 +7,6 @@ mod fixture;
 mod kea;
 mod message;
 mod permissions;
+mod qualifiers;
 mod simulation;
 mod udp;
