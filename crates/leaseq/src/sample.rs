@@ -49,32 +49,42 @@ pub fn fill(store: &Store, bindings: u64) -> anyhow::Result<()> {
 
 /// Commands to try on a sample, for a server that listens here.
 pub fn commands(listeners: &Listeners) -> Vec<String> {
-    let mut commands = Vec::new();
-    if let Some(server) = listeners.dhcp4_tcp.first() {
-        let asked = |selector: String| command(server, "v4", &selector);
-        commands.push(asked(format!(
-            "--relay-id {}",
-            hex::encode(&relay_duid(4, 0))
-        )));
-        commands.push(asked(format!("--remote-id text:{}", remote_name(0))));
-        commands.push(asked(format!("--ip {}", address4(0))));
-        commands.push(asked("--all".into()));
-    }
-    if let Some(server) = listeners.dhcp6_tcp.first() {
-        let asked = |selector: String| command(server, "v6", &selector);
-        commands.push(asked(format!(
-            "--relay-id {}",
-            hex::encode(&relay_duid(6, 0))
-        )));
-        commands.push(asked(format!("--link {}", link_address(0))));
-        commands.push(asked(format!("--duid {}", hex::encode(&client_duid(0)))));
-        commands.push(asked(format!("--ip {}", address6(0, 1))));
-    }
-    commands
-}
-
-fn command(server: &SocketAddr, family: &str, selector: &str) -> String {
-    format!("leaseq query {server} {family} {selector}")
+    let relay_id = |family| format!("--relay-id {}", hex::encode(&relay_duid(family, 0)));
+    let asked = [
+        (listeners.dhcp4_tcp.first(), "v4", relay_id(4)),
+        (
+            listeners.dhcp4_tcp.first(),
+            "v4",
+            format!("--remote-id text:{}", remote_name(0)),
+        ),
+        (listeners.dhcp4_tcp.first(), "v4", "--all".to_owned()),
+        // DHCPv4 asks for an address over UDP only.
+        (
+            listeners.dhcp4_udp.first(),
+            "v4",
+            format!("--ip {} --udp", address4(0)),
+        ),
+        (listeners.dhcp6_tcp.first(), "v6", relay_id(6)),
+        (
+            listeners.dhcp6_tcp.first(),
+            "v6",
+            format!("--link {}", link_address(0)),
+        ),
+        (
+            listeners.dhcp6_tcp.first(),
+            "v6",
+            format!("--duid {}", hex::encode(&client_duid(0))),
+        ),
+        (
+            listeners.dhcp6_tcp.first(),
+            "v6",
+            format!("--ip {}", address6(0, 1)),
+        ),
+    ];
+    let command = |(server, family, asked): (Option<&SocketAddr>, &str, String)| {
+        server.map(|server| format!("leaseq query {server} {family} {asked}"))
+    };
+    asked.into_iter().filter_map(command).collect()
 }
 
 /// Scatters numbers evenly (splitmix64), so that states do not follow the order of addresses.
@@ -127,7 +137,12 @@ fn hardware_address(client: u64) -> [u8; 6] {
 
 fn binding4(number: u64, now: u32) -> Event4 {
     let draw = scattered(number);
-    let state = state_of(draw);
+    // The first binding is active, for the commands to try.
+    let state = if number == 0 {
+        State::Active
+    } else {
+        state_of(draw)
+    };
     // Every fortieth binding is the second address of the client before it.
     let client = if number % 40 == 39 {
         number - 1

@@ -61,7 +61,7 @@ pub fn stats_json(stats: &Stats) -> serde_json::Value {
                 )
             })
             .collect();
-        json!({ "bindings": family.bindings(), "states": states })
+        json!({ "bindings": family.bindings(), "states": states, "clients": family.clients })
     };
     let indexes: serde_json::Map<_, _> = stats
         .indexes

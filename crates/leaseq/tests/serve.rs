@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use common::{Server, export, run, sample, text};
+use common::{Server, export, leaseq, run, sample, stderr, text};
 use leaseq_requestor::{Event, Query, Query4, Query6, Selector4, Selector6, client};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -422,14 +422,15 @@ fn the_embedded_default_makes_a_reproducible_sample() {
             "3000",
         ]);
         assert_eq!(server.ready("bindings"), "3000");
-        assert!(
-            server
-                .wait_for_log("try: ")
-                .starts_with("try: leaseq query 127.0.0.1:")
-        );
+        for _ in 0..8 {
+            let line = server.wait_for_log("try: ");
+            let asked = line.strip_prefix("try: leaseq ").expect("a command");
+            let told = run(&asked.split(' ').collect::<Vec<_>>(), 0);
+            assert!(told.lines().count() > 1, "{asked}: {told}");
+        }
         let relay = bulk4(
             server.address("dhcp4-tcp"),
-            Selector4::RelayId(hex("000300010200 5e040000".replace(' ', "").as_str())),
+            Selector4::RelayId(hex("0003000102005e040000")),
         );
         assert!(
             (900..1_000).contains(&assert_no_twice(&relay.active)),
@@ -450,4 +451,49 @@ fn the_embedded_default_makes_a_reproducible_sample() {
         exports.push(lines.iter().map(address).collect::<Vec<_>>());
     }
     assert_eq!(exports[0], exports[1]);
+}
+
+#[test]
+fn a_store_has_one_process_and_a_taken_port_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = write_config(dir.path(), "");
+    let server = Server::start(&config);
+    let store = dir.path().join("store");
+    for command in [
+        &["store", "stat"][..],
+        &["store", "verify"],
+        &["store", "export"],
+        &["store", "compact"],
+    ] {
+        let output = leaseq(&[command, &["--data-dir", text(&store)]].concat())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{command:?}");
+        assert!(
+            stderr(&output).contains(" is in use by process "),
+            "{}",
+            stderr(&output)
+        );
+    }
+    let taken = fs::read_to_string(&config).unwrap();
+    let taken = taken
+        .replacen("127.0.0.1:0", server.ready("dhcp4-tcp"), 1)
+        .replace("feed.sock", "other.sock");
+    fs::write(&config, taken).unwrap();
+    let other = dir.path().join("other");
+    let output = leaseq(&[
+        "serve",
+        "--config",
+        text(&config),
+        "--data-dir",
+        text(&other),
+    ])
+    .output()
+    .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let told = format!(
+        "leaseq: the server cannot start: cannot listen on TCP {}: ",
+        server.ready("dhcp4-tcp")
+    );
+    assert!(stderr(&output).contains(&told), "{}", stderr(&output));
 }

@@ -145,6 +145,10 @@ fn engine(served: &Served) -> Vec<Metric> {
 
 fn store(stats: &Stats) -> Vec<Metric> {
     let mut bindings = gauge("bindings", "bindings by state");
+    let mut clients = gauge(
+        "clients",
+        "distinct clients, in any state of their bindings; of DHCPv6, on a link",
+    );
     for ((_, number), family) in FAMILIES.into_iter().zip([&stats.v4, &stats.v6]) {
         for state in State::ALL {
             let labels = vec![
@@ -153,6 +157,9 @@ fn store(stats: &Stats) -> Vec<Metric> {
             ];
             bindings.samples.push((labels, family.in_state(state)));
         }
+        clients
+            .samples
+            .push((vec![("family", number.to_owned())], family.clients));
     }
     let mut indexes = gauge("store_index_octets", "octets of each index");
     for (name, octets) in &stats.indexes {
@@ -162,6 +169,7 @@ fn store(stats: &Stats) -> Vec<Metric> {
     }
     vec![
         bindings,
+        clients,
         indexes,
         gauge("store_log_octets", "octets of the log").with(stats.log_octets),
         gauge(

@@ -238,3 +238,41 @@ fn a_reload_names_what_cannot_change() {
     );
     assert_eq!(good(FULL).fixed_differences(&config), Vec::<&str>::new());
 }
+
+#[test]
+fn the_embedded_default_is_on_loopback_and_serves_loopback() {
+    let config = Config::embedded();
+    let Listeners {
+        dhcp4_tcp,
+        dhcp4_udp,
+        dhcp6_tcp,
+        dhcp6_udp,
+    } = &config.listeners;
+    let told: Vec<String> = [dhcp4_tcp, dhcp4_udp, dhcp6_tcp, dhcp6_udp]
+        .iter()
+        .map(|found| format!("{found:?}"))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "[127.0.0.1:6767]",
+            "[127.0.0.1:6767]",
+            "[[::1]:5547]",
+            "[[::1]:5547]"
+        ]
+    );
+    assert_eq!(config.admin, Some("127.0.0.1:8067".parse().unwrap()));
+    assert_eq!(config.data_dir, Path::new("leaseq-data"));
+    for (address, is_served) in [
+        ("127.0.0.9", true),
+        ("::1", true),
+        ("192.0.2.1", false),
+        ("2001:db8::1", false),
+    ] {
+        assert_eq!(
+            config.settings.rule_for(address.parse().unwrap()).is_some(),
+            is_served,
+            "{address}"
+        );
+    }
+}
