@@ -2,12 +2,13 @@
 
 use std::cell::OnceCell;
 use std::fmt;
+use std::iter;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::event::mask;
+use crate::event::{State, mask};
 use crate::keys::Keys;
 use crate::log::{LogView, Pos};
 use crate::record::{Bind4, Bind6, Record, trusted};
@@ -267,19 +268,24 @@ impl View {
         walk.fill(self, out)
     }
 
-    /// The lease of exactly this address, else of the longest delegated prefix that contains it; live or not.
+    /// The lease of exactly this address, else of the longest delegated prefix that contains it. One that is over counts
+    /// only if none is ACTIVE: a prefix delegated once must not hide a shorter one that is delegated now.
     pub fn lease6(&self, vpn: &Vpn, address: Ipv6Addr) -> Option<Bind6<'_>> {
-        let find = |address, length| {
+        let find = |(address, length)| {
             let bind = self.bind6(self.slot6(vpn.as_ref(), address, length)?)?;
             (bind.address() == address && bind.prefix_len() == length && bind.vpn() == *vpn)
                 .then_some(bind)
         };
-        find(address, 128).or_else(|| {
-            self.shared
-                .prefix_lengths
-                .longest_first()
-                .find_map(|length| find(mask(address, length), length))
-        })
+        let lengths = self.shared.prefix_lengths.longest_first();
+        let prefixes = lengths.map(|length| (mask(address, length), length));
+        let mut over = None;
+        for bind in iter::once((address, 128)).chain(prefixes).filter_map(find) {
+            if bind.state() == State::Active {
+                return Some(bind);
+            }
+            over = over.or(Some(bind));
+        }
+        over
     }
 
     /// The link that an address means: the configured link with a prefix that contains it, else the link that bindings have
