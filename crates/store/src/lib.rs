@@ -48,6 +48,7 @@ pub use stats::{FamilyStats, FeedState, Stats, VerifyReport};
 pub use store::{Committed, FeedIdError, Store, Ticket};
 pub use time::{Clock, ManualClock, ServerClock, Stamp, SystemClock};
 pub use topology::{LinkConfig, MAX_CONFIGURED4, Prefix6, Range4, Topology, TopologyError};
+pub use verify::verify_files;
 pub use view::{LinkId, Published, Reader, View};
 pub use vpn::{Vpn, VpnRef, VpnSelect};
 pub use walk4::{

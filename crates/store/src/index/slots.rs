@@ -32,6 +32,14 @@ impl SlotTable {
         self.live.load(Ordering::Relaxed)
     }
 
+    /// The slots in use, in order.
+    pub fn in_use(&self) -> impl Iterator<Item = u32> + '_ {
+        let positions = (0..).zip(self.positions.iter());
+        positions
+            .filter(|(_, position)| position.load(Ordering::Acquire) != 0)
+            .map(|(slot, _)| slot)
+    }
+
     /// Whether no slot is in use.
     #[must_use]
     pub fn is_empty(&self) -> bool {
