@@ -86,7 +86,7 @@ pub(crate) struct Exhausted;
 
 /// What is hashed of an IPv4 binding.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Value4 {
+pub(crate) enum Value4 {
     HwAddr,
     ClientId,
     RemoteId,
@@ -94,7 +94,7 @@ enum Value4 {
 }
 
 impl Value4 {
-    const ALL: [Value4; 4] = [
+    pub(crate) const ALL: [Value4; 4] = [
         Value4::HwAddr,
         Value4::ClientId,
         Value4::RemoteId,
@@ -102,7 +102,7 @@ impl Value4 {
     ];
 
     /// The value, in a form that is equal for equal values: a client-id as its option.
-    fn of<'a>(self, bind: &Bind4<'a>) -> Option<&'a [u8]> {
+    pub(crate) fn of<'a>(self, bind: &Bind4<'a>) -> Option<&'a [u8]> {
         let value = match self {
             Value4::HwAddr => bind.hwaddr(),
             Value4::ClientId => bind.client_id_option(),
@@ -112,7 +112,7 @@ impl Value4 {
         (!value.is_empty()).then_some(value)
     }
 
-    fn hash(self, hasher: &Hasher, bind: &Bind4<'_>, value: &[u8]) -> u64 {
+    pub(crate) fn hash(self, hasher: &Hasher, bind: &Bind4<'_>, value: &[u8]) -> u64 {
         match self {
             Value4::HwAddr => hasher.hwaddr(value),
             // A client-id of up to 255 octets is one option; only a longer one has to be joined.
@@ -301,7 +301,16 @@ impl Indexes {
         }
     }
 
-    fn postings4(&mut self, value: Value4) -> &mut PostingsWriter {
+    pub(crate) fn postings4(&self, value: Value4) -> &PostingsWriter {
+        match value {
+            Value4::HwAddr => &self.hwaddr,
+            Value4::ClientId => &self.client_id,
+            Value4::RemoteId => &self.remote_id4,
+            Value4::RelayId => &self.relay_id4,
+        }
+    }
+
+    fn postings4_mut(&mut self, value: Value4) -> &mut PostingsWriter {
         match value {
             Value4::HwAddr => &mut self.hwaddr,
             Value4::ClientId => &mut self.client_id,
@@ -314,14 +323,14 @@ impl Indexes {
         let hash = value.hash(&self.hasher, bind, octets);
         let slots = self.slots.shared();
         let stored = Stored { log, slots: &slots };
-        self.postings4(value).insert(hash, slot, |other| {
+        self.postings4_mut(value).insert(hash, slot, |other| {
             other == slot || stored.bind4(other).and_then(|other| value.of(&other)) == Some(octets)
         });
     }
 
     fn unlist4(&mut self, value: Value4, bind: &Bind4<'_>, octets: &[u8], slot: u32) {
         let hash = value.hash(&self.hasher, bind, octets);
-        self.postings4(value).remove(hash, slot);
+        self.postings4_mut(value).remove(hash, slot);
     }
 
     /// Whether a binding other than `slot` is of this client, which is that of `bind`; so is one of nobody.
@@ -335,11 +344,9 @@ impl Indexes {
         let Client4(value, Some(octets)) = client else {
             return true;
         };
-        let postings = match value {
-            Value4::HwAddr => &self.hwaddr,
-            _ => &self.client_id,
-        };
-        let candidates = postings.find(value.hash(&self.hasher, bind, octets));
+        let candidates = self
+            .postings4(value)
+            .find(value.hash(&self.hasher, bind, octets));
         let stored = self.stored(log);
         let is_other = |place| {
             let other = candidates.get(place).filter(|&other| other != slot)?;

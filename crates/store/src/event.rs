@@ -208,6 +208,24 @@ impl Event4 {
     }
 }
 
+impl Event4 {
+    /// Octets of its record at most, what is taken over from a stored one left out.
+    pub(crate) fn most_octets(&self) -> usize {
+        let values = [&self.client_id, &self.relay_agent_info]
+            .map(|value| value.as_ref().map_or(0, Vec::len));
+        let options: usize = self
+            .options
+            .iter()
+            .flatten()
+            .map(|(_, value)| split_len(value.len()))
+            .sum();
+        128 + self.vpn.vss().len()
+            + options
+            + 510
+            + values.into_iter().map(split_len).sum::<usize>()
+    }
+}
+
 /// Octets on the wire of a DHCPv4 option of this length, split as RFC 3396 says.
 pub(crate) fn split_len(value: usize) -> usize {
     value + 2 * value.div_ceil(255).max(1)
@@ -333,6 +351,26 @@ impl Event6 {
             }
         }
         limit("options", options, MAX_RECORD / 4)
+    }
+}
+
+impl Event6 {
+    /// Octets of its record at most, what is taken over from a stored one left out.
+    pub(crate) fn most_octets(&self) -> usize {
+        let duid = self.duid.as_ref().map_or(0, Vec::len);
+        let relays: usize = self
+            .relay
+            .iter()
+            .flatten()
+            .map(|relay| relay.options.len() + 46)
+            .sum();
+        let options: usize = self
+            .options
+            .iter()
+            .flatten()
+            .map(|(_, value)| value.len() + 4)
+            .sum();
+        160 + self.vpn.vss().len() + duid + relays + options
     }
 }
 

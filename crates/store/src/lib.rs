@@ -34,6 +34,7 @@ mod view;
 mod vpn;
 mod walk4;
 mod walk6;
+mod warm;
 mod writer;
 
 pub use error::{CommitError, OpenError, StopError, SubmitError};

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
+
 use crate::apply::Indexes;
 use crate::checkpoint;
 use crate::error::OpenError;
@@ -13,12 +15,13 @@ use crate::feeds::Feeds;
 use crate::index::Hasher;
 use crate::log::{self, Disk, Home, Identity, Log, LogOptions, LogView, Pos, Recovered, Recovery};
 use crate::options::{LoadPhase, LoadProgress, Options, SyncMode};
-use crate::record::{Record, parse};
+use crate::record::{Record, parse, trusted};
 use crate::shared::Shared;
 use crate::time::{ServerClock, Stamp};
 use crate::topology::Topology;
 use crate::view::Published;
 use crate::vpn::{Vpn, VpnRef};
+use crate::warm::TOGETHER;
 use crate::writer::{Control, Writer, jumped};
 
 /// Progress is told once in so many records.
@@ -174,15 +177,25 @@ fn assemble(
     )
 }
 
+/// Why the log could not be taken over.
+#[derive(Debug, thiserror::Error)]
+enum Replay {
+    #[error(transparent)]
+    Log(#[from] log::OpenError),
+    #[error("the last records cannot be taken over: {0}")]
+    Content(String),
+}
+
 /// Derives everything from the log.
 fn replay(
     recovery: Recovery,
     mut loaded: Loaded,
     options: &Options,
-) -> Result<(Log, Recovered, Loaded), log::OpenError> {
+) -> Result<(Log, Recovered, Loaded), Replay> {
     let view = recovery.view();
     let mut records = 0u64;
     let total = view.next_sequence();
+    let mut waiting: Vec<Pos> = Vec::with_capacity(TOGETHER);
     let (log, recovered) = recovery.replay(&mut |pos, octets| {
         let record = parse(octets)?;
         records += 1;
@@ -195,9 +208,37 @@ fn replay(
                 total,
             });
         }
-        load(&mut loaded, &view, pos, &record)
+        waiting.push(pos);
+        if waiting.len() == TOGETHER {
+            load_together(&mut loaded, &view, &mut waiting)
+        } else {
+            Ok(())
+        }
     })?;
+    load_together(&mut loaded, &view, &mut waiting).map_err(Replay::Content)?;
     Ok((log, recovered, loaded))
+}
+
+/// Takes over records that were checked just now, in their order.
+fn load_together(
+    loaded: &mut Loaded,
+    view: &LogView,
+    waiting: &mut Vec<Pos>,
+) -> Result<(), String> {
+    let mut records: SmallVec<[(Pos, Record<'_>); TOGETHER]> = SmallVec::new();
+    for pos in waiting.drain(..) {
+        let record = view.record(pos).and_then(trusted);
+        records.push((
+            pos,
+            record.ok_or("a record that was checked cannot be read")?,
+        ));
+    }
+    let only: SmallVec<[Record<'_>; TOGETHER]> =
+        records.iter().map(|(_, record)| *record).collect();
+    loaded.indexes.warm_records(view, &only);
+    records
+        .iter()
+        .try_for_each(|(pos, record)| load(loaded, view, *pos, record))
 }
 
 /// Takes over a record of the log.

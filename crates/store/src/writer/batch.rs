@@ -20,6 +20,9 @@ const TARGET: usize = 8 << 20;
 /// Where the fields begin that tell two records of a key apart: after length, kind, flags, feed, sequence and stamp.
 const COMPARED: usize = 24;
 
+/// Octets of a departure beyond those of the record that it is of.
+const DEPARTURE: usize = 64;
+
 /// A record of the batch that changes an index.
 pub(crate) struct Entry {
     /// Offset in the batch's records.
@@ -120,6 +123,12 @@ impl Batch {
         self.records.len() >= TARGET.min(self.limit)
     }
 
+    /// Whether an event's record has room, with what it may take over from the stored one, and the departure of that. To be
+    /// known before the event is completed: an event that has to wait for the next batch must be as it came.
+    fn has_room(&self, event: usize, stored: usize) -> bool {
+        self.is_empty() || self.records.len() + event + 2 * stored + DEPARTURE <= self.limit
+    }
+
     fn sequence(&self) -> u64 {
         self.first_sequence + u64::from(self.count)
     }
@@ -133,7 +142,7 @@ impl Batch {
     }
 
     /// Resolves an event of an IPv4 binding.
-    pub(crate) fn add4(&mut self, mut event: Event4, cx: &Context<'_>) -> Outcome {
+    pub(crate) fn add4(&mut self, event: &mut Event4, cx: &Context<'_>) -> Outcome {
         if !cx.feeds.has(event.feed) {
             return Outcome::Rejected(EventError::UnknownFeed { number: event.feed });
         }
@@ -162,12 +171,19 @@ impl Batch {
             },
             None => slot.and_then(|slot| cx.indexes.stored(cx.log).bind4(slot)),
         };
+        if !self.has_room(
+            event.most_octets(),
+            stored.as_ref().map_or(0, |old| old.octets().len()),
+        ) {
+            self.scratch = scratch;
+            return Outcome::Full;
+        }
         let now = self.stamp.seconds();
         let feed = event.feed;
-        complete4(&mut event, stored.as_ref(), now, |end| {
+        complete4(event, stored.as_ref(), now, |end| {
             cx.is_over(feed, end, now)
         });
-        encode4(&mut scratch, &event, 0, self.stamp);
+        encode4(&mut scratch, event, 0, self.stamp);
         let mut departed = Vec::new();
         if let Some(old) = &stored {
             if is_same(old.octets(), &scratch) {
@@ -186,7 +202,7 @@ impl Batch {
     }
 
     /// Resolves an event of an IPv6 lease.
-    pub(crate) fn add6(&mut self, mut event: Event6, cx: &Context<'_>) -> Outcome {
+    pub(crate) fn add6(&mut self, event: &mut Event6, cx: &Context<'_>) -> Outcome {
         if !cx.feeds.has(event.feed) {
             return Outcome::Rejected(EventError::UnknownFeed { number: event.feed });
         }
@@ -223,12 +239,19 @@ impl Batch {
             },
             None => slot.and_then(|slot| cx.indexes.stored(cx.log).bind6(slot)),
         };
+        if !self.has_room(
+            event.most_octets(),
+            stored.as_ref().map_or(0, |old| old.octets().len()),
+        ) {
+            self.scratch = scratch;
+            return Outcome::Full;
+        }
         let now = self.stamp.seconds();
         let feed = event.feed;
-        complete6(&mut event, stored.as_ref(), now, |end| {
+        complete6(event, stored.as_ref(), now, |end| {
             cx.is_over(feed, end, now)
         });
-        encode6(&mut scratch, &event, 0, self.stamp);
+        encode6(&mut scratch, event, 0, self.stamp);
         let mut joined = None;
         let mut departed = Vec::new();
         if let Some(old) = &stored {

@@ -21,6 +21,7 @@ use crate::store::Committed;
 use crate::time::Stamp;
 use crate::view::Published;
 use crate::vpn::Vpn;
+use crate::warm::TOGETHER;
 
 mod batch;
 mod compaction;
@@ -172,18 +173,17 @@ impl Writer {
             .counts
             .events
             .fetch_add(events.len() as u64, Relaxed);
-        for (at, event) in events.into_iter().enumerate() {
-            if let Err(error) = event.check() {
-                submission.rejected.push((at, error));
-                continue;
-            }
-            match self.resolve(event) {
-                Ok(Outcome::Changed) => submission.changed += 1,
-                Ok(Outcome::Rejected(error)) => submission.rejected.push((at, error)),
-                Ok(Outcome::Unchanged | Outcome::Full) => {
-                    self.shared.counts.unchanged.fetch_add(1, Relaxed);
+        let mut at = 0;
+        let mut events = events.into_iter();
+        while !events.as_slice().is_empty() {
+            let together = events.len().min(TOGETHER);
+            self.indexes
+                .warm_events(&self.view, &events.as_slice()[..together]);
+            for event in events.by_ref().take(together) {
+                if let Err(error) = self.submit_one(at, event, &mut submission) {
+                    return answer(Err(error));
                 }
-                Err(error) => return answer(Err(error)),
+                at += 1;
             }
         }
         let Submission { changed, rejected } = submission;
@@ -200,29 +200,49 @@ impl Writer {
         }
     }
 
+    fn submit_one(
+        &mut self,
+        at: usize,
+        event: Event,
+        submission: &mut Submission,
+    ) -> Result<(), CommitError> {
+        if let Err(error) = event.check() {
+            submission.rejected.push((at, error));
+            return Ok(());
+        }
+        match self.resolve(event)? {
+            Outcome::Changed => submission.changed += 1,
+            Outcome::Rejected(error) => submission.rejected.push((at, error)),
+            Outcome::Unchanged | Outcome::Full => {
+                self.shared.counts.unchanged.fetch_add(1, Relaxed);
+            }
+        }
+        Ok(())
+    }
+
     /// Resolves an event into the batch; commits the batch first if it is full.
-    fn resolve(&mut self, event: Event) -> Result<Outcome, CommitError> {
+    fn resolve(&mut self, mut event: Event) -> Result<Outcome, CommitError> {
         if self.batch_open && self.batch.is_full() {
             self.commit()?;
         }
-        let again = match self.try_resolve(event.clone()) {
-            Outcome::Full => event,
+        match self.try_resolve(&mut event) {
+            Outcome::Full => {}
             outcome => return Ok(outcome),
-        };
+        }
         self.commit()?;
-        Ok(self.try_resolve(again))
+        Ok(self.try_resolve(&mut event))
     }
 
-    fn try_resolve(&mut self, event: Event) -> Outcome {
+    fn try_resolve(&mut self, event: &mut Event) -> Outcome {
         self.open_batch();
-        if let Event::Feed(event) = &event {
+        if let Event::Feed(event) = event {
             self.confirm_time(event);
         }
         let (batch, mut context) = self.context();
         match event {
             Event::V4(event) => batch.add4(event, &context),
             Event::V6(event) => batch.add6(event, &context),
-            Event::Feed(event) => batch.add_feed(&event, &mut context),
+            Event::Feed(event) => batch.add_feed(event, &mut context),
         }
     }
 
@@ -323,6 +343,9 @@ impl Writer {
         let batch = std::mem::take(&mut self.batch);
         let mut slots: Vec<Option<u32>> = Vec::with_capacity(batch.entries.len());
         for (at, entry) in batch.entries.iter().enumerate() {
+            if at % TOGETHER == 0 {
+                self.warm(&batch, at);
+            }
             let slot = entry.slot.or_else(|| {
                 entry
                     .earlier
@@ -335,6 +358,16 @@ impl Writer {
             slots.push(applied);
         }
         self.batch = batch;
+    }
+
+    /// Asks for the lists that the bindings of the next entries will come into. A renewal stays where it is.
+    fn warm(&self, batch: &Batch, from: usize) {
+        let next = batch.entries.iter().enumerate().skip(from).take(TOGETHER);
+        for (at, _) in next.filter(|(_, entry)| entry.slot.is_none()) {
+            if let Some(record) = batch.record(at) {
+                self.indexes.warm_lists(&record);
+            }
+        }
     }
 
     /// Applies a record of the batch; gives the slot of its key.
