@@ -357,7 +357,7 @@ fn check_all4(view: &View, all: &Scanned4And6, vpn: &VpnSelect) {
 }
 
 /// Whether a client with this DUID on this link with these leases is asked for.
-type Wanted6 = dyn Fn(&[u8], LinkId, &BTreeSet<Key6>) -> bool;
+type Wanted6<'w> = dyn Fn(&[u8], LinkId, &BTreeSet<Key6>) -> bool + 'w;
 
 fn check_v6(view: &View, all: &Scanned4And6) {
     // Clients on links, as the store tells the link of each lease.
@@ -397,7 +397,7 @@ fn check_v6(view: &View, all: &Scanned4And6) {
     };
     for vpn in &selects {
         for filter in &filters {
-            let check = |selector: Selector6<'_>, wanted: &Wanted6| {
+            let check = |selector: Selector6<'_>, wanted: &Wanted6<'_>| {
                 let expect: Vec<&BTreeSet<Key6>> = groups
                     .iter()
                     .filter(|((of, duid, link), members)| {
