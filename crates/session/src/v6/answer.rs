@@ -48,8 +48,27 @@ impl Identity<'_> {
     }
 }
 
+/// Writes an answer that is one message with a status. `base_time`: the server's time, if it was asked for.
+pub(super) fn put_refusal(
+    out: &mut OutBuf<'_>,
+    message_type: u8,
+    xid: u32,
+    identity: Identity<'_>,
+    refusal: Refusal,
+    base_time: Option<Stamp>,
+) -> Result<(), Full> {
+    let mut message = MessageWriter::start(out, message_type, xid)?;
+    identity.put(&mut message)?;
+    message.status(refusal.status, refusal.text)?;
+    if let Some(at) = base_time {
+        message.base_time(Seconds2000::from_unix_millis(at.millis()))?;
+    }
+    message.finish();
+    Ok(())
+}
+
 impl Form {
-    pub(super) fn new(xid: u32, query: &Query<'_>) -> Self {
+    pub(super) fn new(xid: u32, base_time: bool, query: &Query<'_>) -> Self {
         let vss = match query.vss {
             Some(value) => {
                 let mut option = VssOption::new();
@@ -64,7 +83,7 @@ impl Form {
         Self {
             xid,
             wanted: query.wanted.clone(),
-            base_time: query.base_time,
+            base_time,
             vss,
         }
     }

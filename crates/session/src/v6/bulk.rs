@@ -8,11 +8,11 @@
 //! has no word for this, and none of its leases may be missing.
 
 use leaseq_store::{Group, LinkId, Stamp, Step6, Vpn};
-use leaseq_wire::v6::{Message, MessageWriter, OptionsIter, StatusCode, message_type, option_code};
+use leaseq_wire::v6::{Message, OptionsIter, StatusCode, message_type, option_code};
 use leaseq_wire::{Full, OutBuf, frame};
 use smallvec::SmallVec;
 
-use super::answer::{Form, Identity, Share};
+use super::answer::{self, Form, Identity, Share};
 use super::client_data::{Client, LeaseKey, Told};
 use super::permission;
 use super::request::{self, Refusal, Window};
@@ -46,6 +46,7 @@ struct Refused {
     /// The requestor's DUID; empty if it was not found.
     requestor: SmallVec<[u8; 32]>,
     refusal: Refusal,
+    base_time: bool,
     close: Option<CloseReason>,
 }
 
@@ -98,7 +99,7 @@ pub(crate) fn start(cx: &QueryContext<'_>, message: &[u8]) -> Started<Query> {
     let xid = u32::from_be_bytes([0, x0, x1, x2]);
     let started = match message_type {
         message_type::LEASEQUERY => query(cx, message, xid, options),
-        message_type::ACTIVELEASEQUERY => Ok(active(cx, xid, options)),
+        message_type::ACTIVELEASEQUERY => Ok(active(cx, message, xid, options)),
         message_type::STARTTLS => Ok(starttls(xid)),
         _ => {
             cx.counters
@@ -134,6 +135,7 @@ fn query(cx: &QueryContext<'_>, octets: &[u8], xid: u32, options: &[u8]) -> Resu
     let lq_query = message
         .option(option_code::LQ_QUERY)
         .ok_or(Discard::NoQuery)?;
+    let base_time = request::asks_base_time(&message);
     let opened = request::read(&message, lq_query, None, settings).and_then(|query| {
         cx.counters.v6.queries.of(query.ask.kind()).increment();
         let source = Source::open(cx.view, cx.rule, &query)?;
@@ -141,7 +143,7 @@ fn query(cx: &QueryContext<'_>, octets: &[u8], xid: u32, options: &[u8]) -> Resu
     });
     Ok(match opened {
         Ok((source, query)) => Work::Search(Box::new(Search {
-            form: Form::new(xid, &query),
+            form: Form::new(xid, base_time, &query),
             requestor: SmallVec::from_slice(requestor),
             window: query.window,
             source,
@@ -150,16 +152,20 @@ fn query(cx: &QueryContext<'_>, octets: &[u8], xid: u32, options: &[u8]) -> Resu
             failure: None,
             split: None,
         })),
-        Err(refusal) => Work::Refuse(Refused::reply(xid, requestor, refusal)),
+        Err(refusal) => Work::Refuse(Refused {
+            base_time,
+            ..Refused::reply(xid, requestor, refusal)
+        }),
     })
 }
 
 /// A server that has no active leasequery says so and closes (RFC 7653 §9.2).
-fn active(cx: &QueryContext<'_>, xid: u32, options: &[u8]) -> Work {
+fn active(cx: &QueryContext<'_>, octets: &[u8], xid: u32, options: &[u8]) -> Work {
     cx.counters.v6.queries.of(QueryKind::Active).increment();
     let requestor = request::requestor(OptionsIter::unchecked(options), &cx.settings.dhcp6);
     let refusal = Refusal::new(StatusCode::NotSupported, "active leasequery is not enabled");
     Work::Refuse(Refused {
+        base_time: Message::parse(octets).is_ok_and(|message| request::asks_base_time(&message)),
         close: Some(CloseReason::UnsupportedMessage),
         ..Refused::reply(xid, requestor.unwrap_or_default(), refusal)
     })
@@ -224,6 +230,7 @@ impl Refused {
             xid,
             requestor: SmallVec::from_slice(requestor),
             refusal,
+            base_time: false,
             close: None,
         }
     }
@@ -238,12 +245,16 @@ impl Refused {
             server: &cx.settings.dhcp6.server_duid,
             requestor: &self.requestor,
         };
+        let base_time = self.base_time.then_some(cx.server_time);
         put_frame(cx, out, quota, |out| {
-            let mut message = MessageWriter::start(out, self.message_type, self.xid)?;
-            identity.put(&mut message)?;
-            message.status(self.refusal.status, self.refusal.text)?;
-            message.finish();
-            Ok(())
+            answer::put_refusal(
+                out,
+                self.message_type,
+                self.xid,
+                identity,
+                self.refusal,
+                base_time,
+            )
         })?;
         cx.counters.v6.ended.of(self.refusal.end()).increment();
         Ok(StepEnd::Done {

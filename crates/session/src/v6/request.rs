@@ -98,8 +98,6 @@ pub(super) struct Query<'a> {
     /// all VPNs were asked for: each client's own VPN is told then.
     pub(super) vss: Option<&'a [u8]>,
     pub(super) wanted: Wanted,
-    /// LQ_BASE_TIME in each reply (RFC 7653 §9.3). Its code counts in either ORO.
-    pub(super) base_time: bool,
     pub(super) window: Option<Window>,
 }
 
@@ -121,6 +119,15 @@ pub(super) fn requestor<'a>(
         Some((_, duid)) if is_duid(duid) => Ok(duid),
         _ => Err(Discard::NoClientId),
     }
+}
+
+/// Whether each reply is to carry LQ_BASE_TIME, a refusal too (RFC 7653 §9.3). Its code counts in either ORO.
+pub(super) fn asks_base_time(message: &Message<'_>) -> bool {
+    let in_query = |value| {
+        LqQuery::parse(value).is_ok_and(|query| query.options.requests(option_code::LQ_BASE_TIME))
+    };
+    message.options().requests(option_code::LQ_BASE_TIME)
+        || message.option(option_code::LQ_QUERY).is_some_and(in_query)
 }
 
 /// Reads the query of a LEASEQUERY.
@@ -150,8 +157,6 @@ pub(super) fn read<'a>(
         vpn,
         vss,
         wanted: Wanted::new(requested(query.options), &settings.withhold_options),
-        base_time: query.options.requests(option_code::LQ_BASE_TIME)
-            || message.options().requests(option_code::LQ_BASE_TIME),
         window: read_window(message)?,
     })
 }

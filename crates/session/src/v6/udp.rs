@@ -7,12 +7,11 @@ use std::net::{Ipv6Addr, SocketAddr};
 
 use leaseq_store::{Group, LinkId, Step6, View};
 use leaseq_wire::v6::{
-    MAX_HOPS, Message, MessageWriter, OptionsIter, QueryType, RelayMessage, StatusCode,
-    message_type, option_code,
+    MAX_HOPS, Message, OptionsIter, QueryType, RelayMessage, StatusCode, message_type, option_code,
 };
 use leaseq_wire::{Full, OutBuf};
 
-use super::answer::{Form, Identity, Share};
+use super::answer::{self, Form, Identity, Share};
 use super::client_data::Client;
 use super::permission;
 use super::request::{self, Ask, Query, Refusal};
@@ -122,34 +121,25 @@ fn answer_query(
         requestor,
     };
     let start = out.len();
+    let mut base_time = false;
     let outcome = match Message::parse(octets) {
         Ok(message) => {
             let lq_query = message
                 .option(option_code::LQ_QUERY)
                 .ok_or(Discard::NoQuery)?;
-            look_up(cx, &message, lq_query, outer_vss, identity, out)
+            base_time = request::asks_base_time(&message);
+            look_up(cx, &message, lq_query, outer_vss, base_time, identity, out)
         }
         Err(_) => Err(Refusal::malformed("an option overruns the message")),
     };
     outcome.or_else(|refusal| {
         out.truncate(start);
-        put_refusal(xid, identity, refusal, out)
+        let kind = message_type::LEASEQUERY_REPLY;
+        let at = base_time.then_some(cx.server_time);
+        answer::put_refusal(out, kind, xid, identity, refusal, at)
             .map(|()| UdpAnswer::Error)
             .map_err(|Full| Discard::TooLong)
     })
-}
-
-fn put_refusal(
-    xid: u32,
-    identity: Identity<'_>,
-    refusal: Refusal,
-    out: &mut OutBuf<'_>,
-) -> Result<(), Full> {
-    let mut message = MessageWriter::start(out, message_type::LEASEQUERY_REPLY, xid)?;
-    identity.put(&mut message)?;
-    message.status(refusal.status, refusal.text)?;
-    message.finish();
-    Ok(())
 }
 
 /// Writes the reply to a query, or says what refuses it.
@@ -158,6 +148,7 @@ fn look_up(
     message: &Message<'_>,
     lq_query: &[u8],
     outer_vss: Option<&[u8]>,
+    base_time: bool,
     identity: Identity<'_>,
     out: &mut OutBuf<'_>,
 ) -> Result<UdpAnswer, Refusal> {
@@ -172,7 +163,7 @@ fn look_up(
     let source = Source::open(cx.view, cx.rule, &query)?;
     let reply = Reply {
         cx,
-        form: Form::new(message.xid(), &query),
+        form: Form::new(message.xid(), base_time, &query),
         identity,
         start: out.len(),
     };

@@ -48,6 +48,32 @@ fn base_time_is_in_a_reply_without_data() {
 }
 
 #[test]
+fn base_time_is_in_a_refusal() {
+    let site = site();
+    let active = Request {
+        message_type: 22,
+        ..by_relay_id(1)
+    };
+    for request in [
+        by_relay_id(1).on_link("2001:db8:99::"),
+        Request::new(9, Vec::new()),
+        Request::new(3, Vec::new()),
+        active,
+    ] {
+        let replies = site.bulk(&request.clone().oro(&[100]));
+        assert_eq!(replies.len(), 1);
+        assert!(replies[0].status.is_some());
+        assert_eq!(replies[0].base_time, Some(NOW_2000 + 1_000));
+        assert_eq!(site.bulk(&request)[0].base_time, None);
+    }
+    let reply = site.udp(&by_relay_id(1).oro(&[100])).expect("a reply");
+    assert_eq!(
+        (reply.status, reply.base_time),
+        (Some(10), Some(NOW_2000 + 1_000))
+    );
+}
+
+#[test]
 fn base_time_is_not_told_unasked() {
     let replies = site().bulk(&by_relay_id(1));
     assert!(replies.iter().all(|reply| reply.base_time.is_none()));
