@@ -37,7 +37,9 @@ pub struct Turn<'t> {
     pub view: &'t View,
     /// The engine's clock.
     pub now: Mono,
-    /// The server's time, for base-time and everything counted from it.
+    /// The server's time, for base-time and everything counted from it: [`Reader::settled`](leaseq_store::Reader::settled),
+    /// asked before the view is taken. A base-time after a change that the view does not hold would make a requestor that
+    /// resumes from it miss that change.
     pub server_time: Stamp,
 }
 
@@ -252,7 +254,8 @@ impl Connection {
                 }
                 Err(_) => break,
             }
-            examined = quota.examined;
+            // Each step counts, so that this loop is bounded whatever a step does.
+            examined = quota.examined.min(examined - 1);
         }
         let octets = out.len();
         self.outgoing

@@ -172,11 +172,12 @@ impl Server {
 
     /// Runs a call with the store and the time as they are now.
     pub fn turn<T>(&self, call: impl FnOnce(&Turn<'_>) -> T) -> T {
+        let server_time = self.reader.settled();
         let view = self.reader.view();
         call(&Turn {
             view: &view,
             now: self.now,
-            server_time: self.reader.now(),
+            server_time,
         })
     }
 
