@@ -49,7 +49,10 @@ pub(super) fn shard_of(hash: u64) -> usize {
     hash.unbounded_shr(u64::BITS - SHARD_BITS) as usize
 }
 
+/// The tag of a place that does not exist: those that fill up the last word of a line's tags.
+pub(super) const NO_PLACE: u16 = u16::MAX;
+
 /// The 16 bits below the shard's, kept beside the entry. 0 marks a place that was never used, so it is not a tag.
 pub(super) fn tag_of(hash: u64) -> u16 {
-    ((hash >> (u64::BITS - SHARD_BITS - 16)) as u16).max(1)
+    ((hash >> (u64::BITS - SHARD_BITS - 16)) as u16).clamp(1, NO_PLACE - 1)
 }

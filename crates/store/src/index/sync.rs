@@ -9,13 +9,13 @@ use std::sync::Arc;
 #[cfg(not(loom))]
 pub(super) use std::sync::{
     Mutex,
-    atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence},
+    atomic::{AtomicU32, AtomicU64, Ordering, fence},
 };
 
 #[cfg(loom)]
 pub(super) use loom::sync::{
     Mutex,
-    atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence},
+    atomic::{AtomicU32, AtomicU64, Ordering, fence},
 };
 
 /// An `Arc` that the writer replaces while readers load it.

@@ -10,7 +10,7 @@
 //! - An entry never moves within its array, and a place once used is never empty again: removal leaves a tombstone,
 //!   which may be used anew. An entry was put at the first free place of its search path, so no empty place comes before
 //!   it, then or later. Only an empty place ends a search.
-//! - The writer stores the entry, then (Release) the tag. A reader that loads the tag (Acquire) sees that entry or a
+//! - The writer stores the entry, then (Release) the word with its tag. A reader that loads the tag (Acquire) sees that entry or a
 //!   later one. In a place used anew, a reader may pair the old tag with the new entry: a false candidate, which the
 //!   consumer's check of the record throws out, as it does for two values with equal bits.
 //! - Growth copies the live entries to a new array, which is complete before the pointer is swapped. The old one is
@@ -22,12 +22,16 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::chunks::MAX_IDS;
-use super::hash::{SHARDS, shard_of, tag_of};
+use super::hash::{NO_PLACE, SHARDS, shard_of, tag_of};
 use super::persist::{Saver, odd, read_u32, words};
-use super::sync::{AtomicU16, AtomicU32, Ordering, Swap};
+use super::sync::{AtomicU32, AtomicU64, Ordering, Swap};
 
 /// Entries in a cache line of 64 octets.
 const WAYS: usize = if cfg!(loom) { 2 } else { 10 };
+
+/// Tags in a word, and words of tags in a line.
+const LANES: usize = 4;
+const WORDS: usize = WAYS.div_ceil(LANES);
 
 /// Entry of a place whose entry was removed.
 pub(super) const TOMBSTONE: u32 = u32::MAX;
@@ -35,7 +39,7 @@ pub(super) const TOMBSTONE: u32 = u32::MAX;
 /// Of 32 places, those that may have been used before the shard grows, and those that hold an entry after it has grown.
 /// With ten entries a line few searches go on to a second line even at the upper bound.
 const USED_MAX: usize = 27;
-const USED_AFTER_GROWTH: usize = 22;
+const USED_AFTER_GROWTH: usize = 20;
 
 /// A place in a shard's array, valid until the writer's next insertion into that shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,16 +48,60 @@ pub(super) struct Place(usize);
 #[repr(align(64))]
 struct Line {
     entries: [AtomicU32; WAYS],
-    tags: [AtomicU16; WAYS],
+    /// Tags, the first in the low bits: four are compared at once.
+    tags: [AtomicU64; WORDS],
 }
 
 impl Line {
     fn new() -> Line {
+        Line::of([0; WAYS], [0; WAYS])
+    }
+
+    fn of(entries: [u32; WAYS], tags: [u16; WAYS]) -> Line {
+        let word = |word: usize| {
+            let tags =
+                (0..LANES).map(|lane| tags.get(word * LANES + lane).copied().unwrap_or(NO_PLACE));
+            tags.rev().fold(0, |word, tag| word << 16 | u64::from(tag))
+        };
         Line {
-            entries: std::array::from_fn(|_| AtomicU32::new(0)),
-            tags: std::array::from_fn(|_| AtomicU16::new(0)),
+            entries: std::array::from_fn(|way| AtomicU32::new(entries[way])),
+            tags: std::array::from_fn(|at| AtomicU64::new(word(at))),
         }
     }
+
+    /// The tag of a way. Writer only.
+    fn tag(&self, way: usize) -> u16 {
+        (self.tags[way / LANES].load(Ordering::Relaxed) >> (16 * (way % LANES))) as u16
+    }
+
+    fn entry(&self, way: usize) -> u32 {
+        self.entries[way].load(Ordering::Relaxed)
+    }
+
+    /// Writer only. The other tags of the word are stored again as they are.
+    fn put(&self, way: usize, tag: u16, entry: u32) {
+        self.entries[way].store(entry, Ordering::Release);
+        let (word, shift) = (&self.tags[way / LANES], 16 * (way % LANES));
+        let others = word.load(Ordering::Relaxed) & !(u64::from(u16::MAX) << shift);
+        word.store(others | u64::from(tag) << shift, Ordering::Release);
+    }
+
+    /// The first way that was never used. Writer only.
+    fn first_empty(&self) -> Option<usize> {
+        self.tags.iter().enumerate().find_map(|(at, word)| {
+            let empty = lanes_with(word.load(Ordering::Relaxed), 0);
+            (empty != 0).then(|| at * LANES + empty.trailing_zeros() as usize / 16)
+        })
+    }
+}
+
+/// The top bit of each lane that holds the tag.
+#[inline]
+fn lanes_with(word: u64, tag: u16) -> u64 {
+    const LOW_15: u64 = 0x7fff_7fff_7fff_7fff;
+    let differ = word ^ (u64::from(tag) * 0x0001_0001_0001_0001);
+    // Adding carries into a lane's top bit if any other bit of the lane is set, and never beyond it.
+    !(((differ & LOW_15) + LOW_15) | differ | LOW_15)
 }
 
 struct Array {
@@ -95,12 +143,12 @@ impl Array {
         mut visit: impl FnMut(Place, u32) -> ControlFlow<B>,
     ) -> Option<B> {
         for (at, line) in self.path(tag) {
-            for way in 0..WAYS {
-                let found = line.tags[way].load(Ordering::Acquire);
-                if found == 0 {
-                    return None;
-                }
-                if found == tag {
+            for (number, word) in line.tags.iter().enumerate() {
+                let word = word.load(Ordering::Acquire);
+                let mut matching = lanes_with(word, tag);
+                while matching != 0 {
+                    let way = number * LANES + matching.trailing_zeros() as usize / 16;
+                    matching &= matching - 1;
                     // Acquire: a list entry's list is there before the entry is, and so is a slot's position.
                     let entry = line.entries[way].load(Ordering::Acquire);
                     if entry != TOMBSTONE
@@ -109,49 +157,42 @@ impl Array {
                         return Some(value);
                     }
                 }
+                if lanes_with(word, 0) != 0 {
+                    return None;
+                }
             }
         }
         None
     }
 
-    fn at(&self, place: Place) -> (&AtomicU32, &AtomicU16) {
-        let line = &self.lines[place.0 / WAYS];
-        (&line.entries[place.0 % WAYS], &line.tags[place.0 % WAYS])
+    fn entry_at(&self, place: Place) -> &AtomicU32 {
+        &self.lines[place.0 / WAYS].entries[place.0 % WAYS]
     }
 
-    /// The first place on the search path that is empty or a tombstone; whether it is empty. Writer only.
-    fn vacancy(&self, tag: u16) -> Option<(Place, bool)> {
-        for (at, line) in self.path(tag) {
-            for way in 0..WAYS {
-                let place = Place(at * WAYS + way);
-                if line.tags[way].load(Ordering::Relaxed) == 0 {
-                    return Some((place, true));
-                }
-                if line.entries[way].load(Ordering::Relaxed) == TOMBSTONE {
-                    return Some((place, false));
-                }
-            }
-        }
-        None
+    /// The first place on the search path that is empty, or a tombstone if there are any; whether it is empty.
+    /// Writer only.
+    fn vacancy(&self, tag: u16, tombstones: bool) -> Option<(Place, bool)> {
+        self.path(tag).find_map(|(at, line)| {
+            let empty = line.first_empty();
+            let used = empty.unwrap_or(WAYS);
+            let tombstone = if tombstones {
+                (0..used).find(|&way| line.entry(way) == TOMBSTONE)
+            } else {
+                None
+            };
+            let way = tombstone.or(empty)?;
+            Some((Place(at * WAYS + way), tombstone.is_none()))
+        })
     }
 
     fn put(&self, place: Place, tag: u16, entry: u32) {
-        let (entry_at, tag_at) = self.at(place);
-        entry_at.store(entry, Ordering::Release);
-        tag_at.store(tag, Ordering::Release);
+        self.lines[place.0 / WAYS].put(place.0 % WAYS, tag, entry);
     }
 
-    /// What it holds, tombstones left out. Writer only.
-    fn live(&self) -> impl Iterator<Item = (u16, u32)> {
+    /// Tag and entry of each place that is not empty. Writer only.
+    fn used(&self) -> impl Iterator<Item = (u16, u32)> {
         self.lines.iter().flat_map(|line| {
-            (0..WAYS)
-                .map(|way| {
-                    (
-                        line.tags[way].load(Ordering::Relaxed),
-                        line.entries[way].load(Ordering::Relaxed),
-                    )
-                })
-                .filter(|&(tag, entry)| tag != 0 && entry != TOMBSTONE)
+            (0..line.first_empty().unwrap_or(WAYS)).map(|way| (line.tag(way), line.entry(way)))
         })
     }
 }
@@ -228,15 +269,13 @@ impl TableWriter {
         let shards: Box<[Shard]> = arrays
             .into_iter()
             .map(|array| {
-                let live = array.live().count();
-                let used = array
-                    .lines
-                    .iter()
-                    .flat_map(|line| &line.tags)
-                    .filter(|tag| tag.load(Ordering::Relaxed) != 0);
+                let live = array
+                    .used()
+                    .filter(|&(_, entry)| entry != TOMBSTONE)
+                    .count();
                 Shard {
                     live,
-                    used: used.count(),
+                    used: array.used().count(),
                     array: Arc::new(array),
                 }
             })
@@ -287,7 +326,7 @@ impl TableWriter {
         let number = shard_of(hash);
         let tag = tag_of(hash);
         let shard = &mut self.shards[number];
-        let (place, empty) = match shard.array.vacancy(tag) {
+        let (place, empty) = match shard.array.vacancy(tag, shard.used > shard.live) {
             Some((place, empty)) if !empty || shard.used < shard.array.max_used() => (place, empty),
             _ => {
                 let before = shard.array.lines.len();
@@ -300,7 +339,7 @@ impl TableWriter {
                     .store(u32::try_from(lines).unwrap_or(u32::MAX), Ordering::Relaxed);
                 self.shared.shards[number].store(Arc::clone(&shard.array));
                 // `grow` leaves empty places; none would mean a broken table, where losing the entry is the lesser harm.
-                let Some(vacancy) = shard.array.vacancy(tag) else {
+                let Some(vacancy) = shard.array.vacancy(tag, false) else {
                     return;
                 };
                 vacancy
@@ -315,8 +354,7 @@ impl TableWriter {
     pub(super) fn replace(&mut self, hash: u64, place: Place, entry: u32) {
         self.shards[shard_of(hash)]
             .array
-            .at(place)
-            .0
+            .entry_at(place)
             .store(entry, Ordering::Release);
     }
 
@@ -337,8 +375,8 @@ impl TableWriter {
                 for entry in &line.entries {
                     saver.u32(entry.load(Ordering::Relaxed))?;
                 }
-                for tag in &line.tags {
-                    saver.u16(tag.load(Ordering::Relaxed))?;
+                for way in 0..WAYS {
+                    saver.u16(line.tag(way))?;
                 }
             }
         }
@@ -359,12 +397,10 @@ impl TableWriter {
             words(input, count, |word: [u8; 6 * WAYS]| {
                 let (entries, tags) = word.split_at(4 * WAYS);
                 let (entries, tags) = (entries.as_chunks().0, tags.as_chunks().0);
-                lines.push(Line {
-                    entries: std::array::from_fn(|way| {
-                        AtomicU32::new(u32::from_le_bytes(entries[way]))
-                    }),
-                    tags: std::array::from_fn(|way| AtomicU16::new(u16::from_le_bytes(tags[way]))),
-                });
+                lines.push(Line::of(
+                    std::array::from_fn(|way| u32::from_le_bytes(entries[way])),
+                    std::array::from_fn(|way| u16::from_le_bytes(tags[way])),
+                ));
                 Ok(())
             })?;
             arrays.push(Array {
@@ -376,13 +412,19 @@ impl TableWriter {
 }
 
 impl Shard {
-    /// A new array, with room for what is live and about a quarter more; tombstones are left behind.
+    /// A new array, with room for what is live and about a third more; tombstones are left behind.
     fn grow(&mut self) {
         let array = Array::new(lines_for(self.live + 1));
-        for (tag, entry) in self.array.live() {
-            if let Some((place, _)) = array.vacancy(tag) {
-                array.put(place, tag, entry);
+        // The old lines are in order of their homes, near enough, so the new ones are filled in order too.
+        let mut filled = vec![0; array.lines.len()];
+        for (tag, entry) in self.array.used().filter(|&(_, entry)| entry != TOMBSTONE) {
+            let mut at = array.home(tag);
+            // There are more places than entries, so a line with room comes.
+            while filled[at] == WAYS {
+                at = if at + 1 == filled.len() { 0 } else { at + 1 };
             }
+            array.lines[at].put(filled[at], tag, entry);
+            filled[at] += 1;
         }
         self.used = self.live;
         self.array = Arc::new(array);
