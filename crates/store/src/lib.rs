@@ -13,7 +13,6 @@ mod checkpoint;
 mod error;
 mod event;
 mod feeds;
-#[allow(dead_code, unused_imports)]
 mod index;
 mod keys;
 mod links;

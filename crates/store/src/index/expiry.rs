@@ -50,7 +50,7 @@ pub struct ExpiryQueue {
     spare: Vec<u32>,
     marks: Vec<Box<[u16]>>,
     /// Slots that are in a bucket.
-    live: u64,
+    pub(super) live: u64,
     /// Entries in buckets, those that do not count any more included.
     entries: u64,
 }
@@ -73,18 +73,6 @@ impl ExpiryQueue {
             live: 0,
             entries: 0,
         }
-    }
-
-    /// Slots that are scheduled.
-    #[must_use]
-    pub fn len(&self) -> u64 {
-        self.live
-    }
-
-    /// Whether no slot is scheduled.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.live == 0
     }
 
     /// Sees to it that [`ExpiryQueue::due`] gives the slot out at this time (Unix seconds) or some time before.
@@ -129,15 +117,6 @@ impl ExpiryQueue {
         }
         self.reached = self.reached.max(now);
         false
-    }
-
-    /// The time at which [`ExpiryQueue::due`] has something to give out, in Unix seconds.
-    #[must_use]
-    pub fn next_time(&self) -> Option<u32> {
-        if self.buckets[usize::from(NOW)] != NO_LINK {
-            return Some(self.reached);
-        }
-        self.first_filled().map(|bucket| self.start(bucket))
     }
 
     /// The bucket for a time: the level is that of the highest octet in which the time differs from the time reached.

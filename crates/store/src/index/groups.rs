@@ -93,12 +93,6 @@ impl Groups {
         self.live.load(Ordering::Relaxed)
     }
 
-    /// Whether there is no group.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Puts the group's slots into `slots` (emptied before), each once, the one that joined last first. Slots that are
     /// members throughout the call are all there; one that joins or leaves meanwhile may be.
     pub fn collect(&self, group: u32, slots: &mut SmallVec<[u32; 8]>) {
@@ -298,12 +292,6 @@ impl GroupsWriter {
     #[must_use]
     pub fn is_waiting(&self) -> bool {
         self.retired.is_waiting()
-    }
-
-    /// Octets taken.
-    #[must_use]
-    pub fn memory(&self) -> usize {
-        self.shared.memory() + self.retired.memory()
     }
 
     /// Writes the groups for a checkpoint.

@@ -11,7 +11,6 @@ use super::sync::{AtomicU64, Ordering, Swap};
 /// What readers see of the list.
 pub struct IdList {
     list: Swap<List>,
-    len: AtomicU64,
     octets: AtomicU64,
 }
 
@@ -24,12 +23,6 @@ impl IdSnapshot {
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
-    }
-
-    /// Whether there is no place.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// The id in a place below the length; none if it has left.
@@ -45,18 +38,6 @@ impl IdList {
     #[must_use]
     pub fn snapshot(&self) -> IdSnapshot {
         IdSnapshot(Snapshot::of(self.list.load_full()))
-    }
-
-    /// Number of ids.
-    #[must_use]
-    pub fn len(&self) -> u64 {
-        self.len.load(Ordering::Relaxed)
-    }
-
-    /// Whether there is no id.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Octets taken.
@@ -84,7 +65,6 @@ impl IdListWriter {
         let list = Arc::new(list);
         let shared = Arc::new(IdList {
             list: Swap::new(Arc::clone(&list)),
-            len: AtomicU64::new(0),
             octets: AtomicU64::new(0),
         });
         let writer = IdListWriter {
@@ -103,9 +83,6 @@ impl IdListWriter {
     }
 
     fn count(&self) {
-        self.shared
-            .len
-            .store(self.list.live() as u64, Ordering::Relaxed);
         let octets = self.list.memory() + self.finder.as_ref().map_or(0, Finder::memory);
         self.shared.octets.store(octets as u64, Ordering::Relaxed);
     }
@@ -133,18 +110,6 @@ impl IdListWriter {
         }
         self.count();
         true
-    }
-
-    /// Number of ids.
-    #[must_use]
-    pub fn len(&self) -> u64 {
-        self.shared.len()
-    }
-
-    /// Whether there is no id.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.shared.is_empty()
     }
 
     /// Octets taken.

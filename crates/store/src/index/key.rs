@@ -28,22 +28,10 @@ impl KeyIndex {
         })
     }
 
-    /// Touches the place where a search for the hash begins; worth it for a batch of hashes, before the first search.
-    #[inline]
-    pub fn prefetch(&self, hash: u64) {
-        self.table.prefetch(hash);
-    }
-
     /// Number of keys.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.len.load(Ordering::Relaxed)
-    }
-
-    /// Whether there is no key.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Octets taken.
@@ -125,18 +113,6 @@ impl KeyIndexWriter {
             .len
             .store(self.shared.len().saturating_sub(1), Ordering::Relaxed);
         true
-    }
-
-    /// Number of keys.
-    #[must_use]
-    pub fn len(&self) -> u64 {
-        self.shared.len()
-    }
-
-    /// Whether there is no key.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.shared.is_empty()
     }
 
     /// Octets taken.

@@ -49,11 +49,9 @@ pub use hash::Hasher;
 pub use id_list::{IdList, IdListWriter, IdSnapshot};
 pub use key::{KeyIndex, KeyIndexWriter};
 pub use postings::{Candidates, Postings, PostingsWriter};
-pub use ranges::{
-    IndexRange4, MAX_RANGE_ADDRESSES, RangeCursor, RangeError, RangeStep, Ranges4, Ranges4Writer,
-};
+pub use ranges::{IndexRange4, RangeCursor, RangeError, Ranges4, Ranges4Writer};
 pub use slots::{SlotTable, SlotTableWriter};
-pub use walks::{Horizon, WalkGuard, Walks, WalksWriter};
+pub use walks::{WalkGuard, Walks, WalksWriter};
 
 #[cfg(all(test, loom))]
 mod loom_tests;

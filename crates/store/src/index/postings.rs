@@ -52,12 +52,6 @@ impl Candidates {
         self.inline.len() + self.list.as_ref().map_or(0, Snapshot::len)
     }
 
-    /// Whether there is no place.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// The id in a place below the length; none if it has left since, or stands in another place too.
     #[inline]
     #[must_use]
@@ -95,22 +89,10 @@ impl Postings {
         found
     }
 
-    /// Touches the place where a search for the hash begins; worth it for a batch of hashes, before the first search.
-    #[inline]
-    pub fn prefetch(&self, hash: u64) {
-        self.table.prefetch(hash);
-    }
-
     /// Number of pairs of value and id.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.len.load(Ordering::Relaxed)
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Octets taken.
@@ -341,18 +323,6 @@ impl PostingsWriter {
     #[must_use]
     pub fn len(&self) -> u64 {
         self.shared.len()
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.shared.is_empty()
-    }
-
-    /// Octets taken.
-    #[must_use]
-    pub fn memory(&self) -> usize {
-        self.shared.memory() + self.free_lists.capacity() * size_of::<u32>()
     }
 
     /// Writes the index for a checkpoint.

@@ -137,21 +137,10 @@ impl Ranges4 {
         }
     }
 
-    /// The ranges, in order of VPN and address.
-    pub fn ranges(&self) -> impl ExactSizeIterator<Item = IndexRange4> {
-        self.blocks.iter().map(|block| block.range)
-    }
-
     /// Addresses of the ranges that have a slot.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.leased.load(Ordering::Relaxed)
-    }
-
-    /// Whether no address of a range has a slot.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Octets taken.

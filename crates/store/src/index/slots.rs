@@ -40,12 +40,6 @@ impl SlotTable {
             .map(|(slot, _)| slot)
     }
 
-    /// Whether no slot is in use.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Touches the position, so that a later [`SlotTable::pos`] finds it in the cache.
     #[inline]
     pub fn prefetch(&self, slot: u32) {

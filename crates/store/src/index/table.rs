@@ -221,10 +221,6 @@ impl Table {
             .search(tag_of(hash), visit)
     }
 
-    pub(super) fn prefetch(&self, hash: u64) {
-        touch(&self.shards[shard_of(hash)].load(), hash);
-    }
-
     pub(super) fn memory(&self) -> usize {
         let shard = size_of::<Swap<Array>>()
             + size_of::<Shard>()

@@ -52,7 +52,7 @@ impl Walks {
     }
 
     /// Walks that have begun and not ended.
-    #[must_use]
+    #[cfg(test)]
     pub fn running(&self) -> u64 {
         self.ring
             .running

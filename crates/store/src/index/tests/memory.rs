@@ -49,14 +49,14 @@ fn ipv4(bindings: u32, to_a_client: u32, to_a_relay: u32) -> Sizes {
         });
         expiry.schedule(slot, START + random.random_range(0..86_400));
     }
-    let [hwaddr, client_id, remote_id] = clients.map(|index| index.memory());
+    let [hwaddr, client_id, remote_id] = clients.map(|index| index.shared().memory());
     Sizes(vec![
         ("slots", slots.memory()),
         ("keys", keys.memory()),
         ("hwaddr", hwaddr),
         ("client-id", client_id),
         ("remote-id", remote_id),
-        ("relay-id", relays.memory()),
+        ("relay-id", relays.shared().memory()),
         ("expiry", expiry.memory()),
     ])
 }
@@ -122,10 +122,10 @@ fn a_typical_ipv6_lease_takes_at_most_64_octets() {
         ("slots", slots.memory()),
         ("keys", keys.memory()),
         ("groups", groups.memory()),
-        ("duid", duids.memory()),
-        ("remote-id", remote_ids.memory()),
-        ("relay-id", relay_ids.memory()),
-        ("link", links.memory()),
+        ("duid", duids.shared().memory()),
+        ("remote-id", remote_ids.shared().memory()),
+        ("relay-id", relay_ids.shared().memory()),
+        ("link", links.shared().memory()),
         ("expiry", expiry.memory()),
     ]);
     assert!(

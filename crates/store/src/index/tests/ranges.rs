@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use proptest::prelude::*;
 
+use super::super::ranges::RangeStep;
 use super::*;
 
 fn range(vpn: u32, first: u32, last: u32) -> IndexRange4 {
