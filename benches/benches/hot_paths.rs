@@ -74,7 +74,7 @@ fn encode(c: &mut Criterion) {
             (
                 "v6 by relay-id",
                 Family::V6,
-                fixture::by_relay6(fixture::AGGREGATE),
+                fixture::by_relay6(fixture::AGGREGATE, true),
             ),
         ];
         for (query, family, request) in queries {
@@ -126,10 +126,10 @@ fn storage(c: &mut Criterion) {
                 let dir = tempfile::tempdir().expect("a directory");
                 let store = Store::open(dir.path(), Options::default(), fixture::topology(EVENTS))
                     .expect("a store");
-                (dir, store)
+                (dir, store, fixture::batches(&numbers, fixture::event4))
             },
-            |(dir, store)| {
-                fixture::ingest(&store, &numbers, fixture::event4).expect("stored");
+            |(dir, store, batches)| {
+                fixture::submit(&store, batches).expect("stored");
                 (dir, store)
             },
             BatchSize::PerIteration,

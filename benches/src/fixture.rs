@@ -1,5 +1,6 @@
 //! A store as an ISP has it, made up but for its shape: relays with a thousand subscribers each.
 
+use std::collections::VecDeque;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::sync::Arc;
@@ -7,7 +8,8 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use leaseq_session::{Dhcp4Settings, Limits, ReplyTo, RequestorRule, Settings};
 use leaseq_store::{
-    Event, Event4, Event6, HwAddr, Link6, Options, Range4, Relay6, State, Store, Topology, Vpn,
+    Event, Event4, Event6, HwAddr, Link6, Options, Range4, Relay6, State, Store, Ticket, Topology,
+    Vpn,
 };
 use leaseq_wire::{OutBuf, frame, v4, v6};
 use rand::SeedableRng;
@@ -140,10 +142,19 @@ pub fn topology(bindings: u32) -> Topology {
     }
 }
 
-/// Submits the events that `make` makes of `numbers`, with several batches under way, and waits until all are durable.
-pub fn ingest(store: &Store, numbers: &[u32], make: impl Fn(u32) -> Event) -> Result<()> {
-    let mut tickets = std::collections::VecDeque::new();
-    let settle = |ticket: leaseq_store::Ticket| -> Result<()> {
+/// The events that `make` makes of `numbers`, in batches to be submitted.
+pub fn batches(numbers: &[u32], make: impl Fn(u32) -> Event) -> Vec<Vec<Event>> {
+    let batch = |numbers: &[u32]| numbers.iter().map(|&n| make(n)).collect();
+    numbers.chunks(BATCH).map(batch).collect()
+}
+
+/// Submits batches, with several under way, and waits until all are durable.
+///
+/// # Errors
+/// If the store refuses one event.
+pub fn submit(store: &Store, batches: impl IntoIterator<Item = Vec<Event>>) -> Result<()> {
+    let mut tickets = VecDeque::new();
+    let settle = |ticket: Ticket| -> Result<()> {
         let committed = ticket.wait()?;
         ensure!(
             committed.rejected.is_empty(),
@@ -152,13 +163,26 @@ pub fn ingest(store: &Store, numbers: &[u32], make: impl Fn(u32) -> Event) -> Re
         );
         Ok(())
     };
-    for batch in numbers.chunks(BATCH) {
-        tickets.push_back(store.submit(batch.iter().map(|&n| make(n)).collect())?);
+    for batch in batches {
+        tickets.push_back(store.submit(batch)?);
         if tickets.len() == WINDOW {
             tickets.pop_front().map(settle).transpose()?;
         }
     }
     tickets.into_iter().try_for_each(settle)
+}
+
+/// Makes events and submits them, as [`submit`].
+///
+/// # Errors
+/// As [`submit`].
+pub fn ingest(store: &Store, numbers: &[u32], make: impl Fn(u32) -> Event) -> Result<()> {
+    submit(
+        store,
+        numbers
+            .chunks(BATCH)
+            .map(|batch| batch.iter().map(|&n| make(n)).collect()),
+    )
 }
 
 /// `0..count`, in order or shuffled (always in the same way).
@@ -265,10 +289,15 @@ fn query6(
     })
 }
 
-/// A bulk query for the DHCPv6 clients of a relay, framed.
-pub fn by_relay6(relay: u32) -> Vec<u8> {
+/// A bulk query for the DHCPv6 clients of a relay, framed; with what a relay agent needs to know about itself again
+/// (LQ_RELAY_DATA), or without.
+pub fn by_relay6(relay: u32, relay_data: bool) -> Vec<u8> {
     framed(&query6(v6::QueryType::ByRelayId, |query| {
-        query.relay_id(&relay_id(relay))
+        query.relay_id(&relay_id(relay))?;
+        match relay_data {
+            true => query.oro(&[v6::option_code::LQ_RELAY_DATA]),
+            false => Ok(()),
+        }
     }))
 }
 

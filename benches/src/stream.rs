@@ -174,8 +174,11 @@ pub fn prepared(
             })
     });
     let transfer = ask(address, &[1], octets.len() as u64, reader_cpu)?;
-    server
+    let server_ns = server
         .join()
         .map_err(|_| anyhow::anyhow!("the writer panicked"))??;
-    Ok(transfer)
+    Ok(Transfer {
+        server_ns,
+        ..transfer
+    })
 }

@@ -57,6 +57,8 @@ enum Receiving {
 
 struct Sending {
     pending: Pending<Chunk>,
+    /// Octets of memory the chunk holds.
+    memory: usize,
     /// Octets of the chunk that were taken before.
     taken: usize,
     begun: Mono,
@@ -192,13 +194,7 @@ impl<S: Service> Connection<S> {
         let taken = before + octets;
         if taken < chunk.length && !matches!(self.phase, Phase::Ending) {
             let (chunk, taken) = self.core.pool.shrink(chunk, taken);
-            let pending = ring::send(&self.socket, chunk, taken);
-            self.sending = Some(Sending {
-                pending,
-                taken,
-                begun,
-            });
-            return;
+            return self.send(chunk, taken, begun);
         }
         self.core.pool.give_back(chunk);
         self.chunk_octets = next_chunk(
@@ -312,18 +308,22 @@ impl<S: Service> Connection<S> {
         match core.pool.fill(self.chunk_octets, |out, target| {
             core.service.transmit(session, out, target, now)
         }) {
-            Some(chunk) => {
-                let pending = ring::send(&self.socket, chunk, 0);
-                self.sending = Some(Sending {
-                    pending,
-                    taken: 0,
-                    begun: now,
-                });
-            }
+            Some(chunk) => self.send(chunk, 0, now),
             // The work of a turn was done without anything found to send: let others have theirs.
             None if core.service.has_output(session) => self.pause = Some(ring::turn()),
             None => {}
         }
+    }
+
+    fn send(&mut self, chunk: Chunk, taken: usize, begun: Mono) {
+        let memory = chunk.buffer.len();
+        let pending = ring::send(&self.socket, chunk, taken);
+        self.sending = Some(Sending {
+            pending,
+            memory,
+            taken,
+            begun,
+        });
     }
 
     fn receive_more(&mut self) {
@@ -412,6 +412,9 @@ impl<S: Service> Drop for Connection<S> {
         // down for them to complete.
         if !self.is_over() {
             socket::abort(self.socket.as_fd());
+        }
+        if let Some(sending) = &self.sending {
+            self.core.pool.write_off(sending.memory);
         }
         self.core.remove(self.key);
     }

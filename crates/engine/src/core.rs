@@ -161,6 +161,7 @@ pub(crate) struct Core<S: Service> {
     pub service: S,
     pub pool: Pool,
     pub links: Links,
+    pub stats: Arc<EngineStats>,
     clock: Clock,
     wheel: RefCell<Wheel>,
     /// What the timer task sleeps for.
@@ -193,11 +194,17 @@ pub(crate) struct Datagrams {
 
 impl<S: Service> Core<S> {
     /// A core without connections.
-    pub fn new(service: S, config: &EngineConfig, clock: Clock) -> Rc<Core<S>> {
+    pub fn new(
+        service: S,
+        config: &EngineConfig,
+        clock: Clock,
+        stats: Arc<EngineStats>,
+    ) -> Rc<Core<S>> {
         Rc::new(Core {
             service,
-            pool: Pool::new(config.chunk_octets, config.budget_octets),
+            pool: Pool::new(config.chunk_octets, config.budget_octets, stats.clone()),
             links: Links::default(),
+            stats,
             clock,
             wheel: RefCell::new(Wheel::new(clock.now())),
             sleeps_until: Cell::new(None),
@@ -255,13 +262,12 @@ pub(crate) async fn run<S: Service>(
     core: Rc<Core<S>>,
     mut commands: UnboundedReceiver<Command<S>>,
     datagrams: Vec<Datagrams>,
-    stats: Arc<EngineStats>,
     shutdown_timeout: Duration,
 ) {
     tokio_uring::spawn(core.clone().run_timers());
     let responders: Vec<_> = datagrams
         .into_iter()
-        .map(|datagrams| tokio_uring::spawn(udp::serve(core.clone(), datagrams, stats.clone())))
+        .map(|datagrams| tokio_uring::spawn(udp::serve(core.clone(), datagrams)))
         .collect();
     while let Some(command) = commands.recv().await {
         match command {

@@ -30,6 +30,8 @@ pub(crate) struct Pattern {
     pub timeout: Duration,
     /// Turns that find nothing to send before each reply.
     pub idle_turns: u32,
+    /// A session whose peer is blocked panics, rather than ask for a reset.
+    pub panics_when_blocked: bool,
     /// Sessions that are open.
     pub open: Arc<AtomicUsize>,
 }
@@ -145,6 +147,7 @@ impl Service for Pattern {
         if unacknowledged < session.unacknowledged {
             session.progress = now;
         } else {
+            assert!(!self.panics_when_blocked, "a session that panics");
             session.outcome = Outcome::Abort;
         }
         session.unacknowledged = unacknowledged;

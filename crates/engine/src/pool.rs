@@ -6,8 +6,11 @@
 //! into memory of just its size, so a slow relay, which is given small chunks, holds a few KiB and not a large buffer.
 
 use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::config::FRAME_OCTETS;
+use crate::stats::EngineStats;
 
 /// The chunk that every connection gets whatever the pressure on memory is, in octets.
 pub const SMALL_CHUNK_OCTETS: usize = 4_096;
@@ -37,6 +40,7 @@ pub(crate) struct Pool {
     chunk_octets: usize,
     budget_octets: usize,
     out_octets: Cell<usize>,
+    stats: Arc<EngineStats>,
     free: RefCell<Vec<Vec<u8>>>,
     own_free: RefCell<Vec<Vec<u8>>>,
     /// Fewest free buffers since the last [`Pool::trim`]: that many were not needed.
@@ -46,11 +50,12 @@ pub(crate) struct Pool {
 
 impl Pool {
     /// A pool for chunks of up to `chunk_octets`, that has at most about `budget_octets` out.
-    pub fn new(chunk_octets: usize, budget_octets: usize) -> Pool {
+    pub fn new(chunk_octets: usize, budget_octets: usize, stats: Arc<EngineStats>) -> Pool {
         Pool {
             chunk_octets: chunk_octets.max(SMALL_CHUNK_OCTETS),
             budget_octets,
             out_octets: Cell::new(0),
+            stats,
             free: RefCell::new(Vec::new()),
             own_free: RefCell::new(Vec::with_capacity(OWN_KEPT)),
             spare: Cell::new(0),
@@ -121,8 +126,7 @@ impl Pool {
 
     /// Takes back a chunk that the kernel has taken, or that nobody will send any more.
     pub fn give_back(&self, chunk: Chunk) {
-        self.out_octets
-            .set(self.out_octets.get() - chunk.buffer.len());
+        self.write_off(chunk.buffer.len());
         if chunk.pooled {
             self.free.borrow_mut().push(chunk.buffer);
         } else if chunk.buffer.capacity() <= 2 * SMALL_CHUNK_OCTETS {
@@ -131,6 +135,14 @@ impl Pool {
                 kept.push(chunk.buffer);
             }
         }
+    }
+
+    /// Counts `octets` of memory as free that will not come back: the kernel has it still, and frees it by itself.
+    pub fn write_off(&self, octets: usize) {
+        self.out_octets.set(self.out_octets.get() - octets);
+        self.stats
+            .waiting_octets
+            .fetch_sub(octets as u64, Ordering::Relaxed);
     }
 
     /// Frees the buffers that were not needed since the last call, all but one.
@@ -168,8 +180,11 @@ impl Pool {
     }
 
     fn take_out(&self, chunk: Chunk) -> Chunk {
-        self.out_octets
-            .set(self.out_octets.get() + chunk.buffer.len());
+        let octets = chunk.buffer.len();
+        self.out_octets.set(self.out_octets.get() + octets);
+        self.stats
+            .waiting_octets
+            .fetch_add(octets as u64, Ordering::Relaxed);
         chunk
     }
 }
@@ -187,7 +202,7 @@ mod tests {
 
     #[test]
     fn chunks_shrink_as_the_budget_goes_and_recover() {
-        let pool = Pool::new(MIB, 16 * MIB);
+        let pool = Pool::new(MIB, 16 * MIB, Arc::default());
         let mut chunks: Vec<Chunk> = Vec::new();
         while pool.allowance() > SMALL_CHUNK_OCTETS {
             let before = pool.allowance();
@@ -211,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_short_answer_holds_no_large_buffer() {
-        let pool = Pool::new(MIB, 64 * MIB);
+        let pool = Pool::new(MIB, 64 * MIB, Arc::default());
         let chunk = pool.fill(MIB, |_, _| 100).unwrap();
         assert_eq!((chunk.buffer.len(), chunk.length), (100, 100));
         assert_eq!(pool.out_octets(), 100);
@@ -222,7 +237,7 @@ mod tests {
 
     #[test]
     fn every_buffer_holds_a_whole_frame() {
-        let pool = Pool::new(MIB, 64 * MIB);
+        let pool = Pool::new(MIB, 64 * MIB, Arc::default());
         for target in [1, SMALL_CHUNK_OCTETS, OWN_OCTETS, OWN_OCTETS + 1, MIB] {
             let mut room = 0;
             pool.fill(target, |out, target| {
@@ -235,7 +250,7 @@ mod tests {
 
     #[test]
     fn unneeded_buffers_are_freed_after_a_while() {
-        let pool = Pool::new(MIB, 64 * MIB);
+        let pool = Pool::new(MIB, 64 * MIB, Arc::default());
         let chunks: Vec<Chunk> = (0..8).map(|_| full(&pool)).collect();
         chunks.into_iter().for_each(|chunk| pool.give_back(chunk));
         assert!(pool.has_spare());

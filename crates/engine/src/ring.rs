@@ -161,7 +161,7 @@ mod tests {
             assert!(polled.unwrap() & libc::POLLIN as usize != 0);
             let (count, buffer) = receive(&socket, vec![0; 100]).await;
             assert_eq!(&buffer[..count.unwrap()], b"question");
-            let chunk = Pool::new(1, 1)
+            let chunk = Pool::new(1, 1, std::sync::Arc::default())
                 .fill(9, |out, _| b"an answer".as_slice().read(out).unwrap())
                 .unwrap();
             assert_eq!(send(&socket, chunk, 3).await.0.unwrap(), 6);

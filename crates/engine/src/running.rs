@@ -126,13 +126,12 @@ impl<S: Service> Running<S> {
                 Err(error) => return drop(ready.send(Err(error))),
             };
             // The service is made here: it need not be able to move between threads.
-            let core = Core::new(make(number), &config, clock);
+            let core = Core::new(make(number), &config, clock, stats);
             if ready.send(Ok(())).is_ok() {
                 runtime.block_on(core::run(
                     core,
                     receiver,
                     datagrams,
-                    stats,
                     config.shutdown_timeout,
                 ));
             }

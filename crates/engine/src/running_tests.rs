@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::config::{EngineConfig, Listeners};
 use crate::pattern::{FAREWELL, FirstFew, PANIC, Pattern, RESET, octet};
@@ -18,6 +18,7 @@ struct Setup {
     connections: usize,
     timeout: Duration,
     idle_turns: u32,
+    panics_when_blocked: bool,
     threads: usize,
     config: EngineConfig,
 }
@@ -32,6 +33,7 @@ impl Default for Setup {
             connections: 100_000,
             timeout: Duration::from_secs(300),
             idle_turns: 0,
+            panics_when_blocked: false,
             threads: 1,
             config,
         }
@@ -49,6 +51,7 @@ impl Setup {
         let pattern = Pattern {
             timeout: self.timeout,
             idle_turns: self.idle_turns,
+            panics_when_blocked: self.panics_when_blocked,
             open: open.clone(),
         };
         let loopback: SocketAddr = "127.0.0.1:0".parse().unwrap();
@@ -99,6 +102,18 @@ fn expect(stream: &mut TcpStream, octets: u64) {
             "wrong octets after {at}"
         );
         at += count as u64;
+    }
+}
+
+/// Waits until something holds that must come to hold.
+fn until(what: &str, holds: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(
+            begun.elapsed() < Duration::from_secs(60),
+            "{what} does not come to hold"
+        );
+        std::thread::yield_now();
     }
 }
 
@@ -231,6 +246,10 @@ fn a_peer_that_stops_reading_is_reset_and_others_go_on() {
             .any(|info| info.state == ConnectionState::Sending);
     }
     assert!(sending_seen);
+    // What they had not taken is free again; the last one's session may end just before its buffer does.
+    until("nothing waits", || {
+        server.running.stats.waiting_octets() == 0
+    });
     for stream in &mut blocked {
         let (read, end) = drain(stream);
         assert!(
@@ -280,6 +299,26 @@ fn a_reset_or_a_panic_costs_one_connection() {
         ask(&mut living, 5_000);
         expect(&mut living, 5_000);
     }
+}
+
+#[test]
+fn a_panic_while_octets_are_under_way_leaks_no_budget() {
+    let server = Setup {
+        timeout: Duration::from_millis(300),
+        panics_when_blocked: true,
+        ..Setup::default()
+    }
+    .start();
+    let mut blocked = server.connect();
+    ask(&mut blocked, 1_000 * MIB);
+    expect(&mut blocked, 1_000);
+    until("octets wait", || server.running.stats.waiting_octets() > 0);
+    until("the session is gone", || {
+        server.open.load(Ordering::SeqCst) == 0
+    });
+    until("nothing waits", || {
+        server.running.stats.waiting_octets() == 0
+    });
 }
 
 #[test]

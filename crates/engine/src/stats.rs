@@ -10,6 +10,7 @@ pub struct EngineStats {
     pub(crate) udp_too_long: AtomicU64,
     pub(crate) udp_not_sent: AtomicU64,
     pub(crate) udp_errors: AtomicU64,
+    pub(crate) waiting_octets: AtomicU64,
 }
 
 impl EngineStats {
@@ -36,6 +37,11 @@ impl EngineStats {
     /// Failures to read from a UDP socket.
     pub fn udp_errors(&self) -> u64 {
         self.udp_errors.load(Ordering::Relaxed)
+    }
+
+    /// Memory of all cores that holds replies until requestors take them, in octets, now.
+    pub fn waiting_octets(&self) -> u64 {
+        self.waiting_octets.load(Ordering::Relaxed)
     }
 }
 

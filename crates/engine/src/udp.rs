@@ -5,24 +5,20 @@
 
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::core::{Core, Datagrams};
 use crate::mmsg::{self, Inbox, Outbox};
 use crate::ring;
 use crate::service::Service;
-use crate::stats::{self, EngineStats};
+use crate::stats;
 
 /// How long a socket that fails for no known reason is left alone.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
 
 /// Answers the datagrams of one socket for as long as the core runs.
-pub(crate) async fn serve<S: Service>(
-    core: Rc<Core<S>>,
-    datagrams: Datagrams,
-    engine: Arc<EngineStats>,
-) {
+pub(crate) async fn serve<S: Service>(core: Rc<Core<S>>, datagrams: Datagrams) {
+    let engine = core.stats.clone();
     let Datagrams {
         socket,
         family,

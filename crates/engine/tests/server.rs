@@ -10,7 +10,7 @@ use leaseq_session::{CloseReason, Family, Limits, Refusal};
 use leaseq_wire::{OutBuf, v4, v6};
 use support::{
     PATIENCE, Requestor, Setup, Told, address4, address6, all4, by_relay4, by_relay6, duid,
-    expected4, expected6, settings,
+    expected4, expected6, settings, until,
 };
 
 fn plenty() -> Limits {
@@ -103,9 +103,9 @@ fn the_eleventh_connection_is_closed_at_once_and_counted() {
     let mut gone = kept.pop().unwrap();
     gone.stream.shutdown(Shutdown::Write).unwrap();
     assert!(gone.is_closed());
-    while server.engine.open_connections(Family::V4) == 10 {
-        std::thread::yield_now();
-    }
+    until("a place is free", || {
+        server.engine.open_connections(Family::V4) < 10
+    });
     let mut next = server.connect4();
     next.send(&by_relay4(1, 0));
     assert_eq!(next.recover4(), expected4(0, 20));
@@ -212,9 +212,9 @@ fn a_reset_in_the_middle_of_a_frame_leaves_nothing_behind() {
         living.stream.shutdown(Shutdown::Write).unwrap();
         assert!(living.is_closed());
     }
-    while server.engine.open_connections(Family::V4) > 0 {
-        std::thread::yield_now();
-    }
+    until("all are gone", || {
+        server.engine.open_connections(Family::V4) == 0
+    });
     assert!(server.engine.connections().is_empty());
 }
 

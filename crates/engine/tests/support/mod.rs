@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use leaseq_engine::{Engine, EngineConfig, Listeners};
 use leaseq_session::{Dhcp4Settings, Limits, Refusal, ReplyTo, RequestorRule, Settings};
@@ -16,6 +16,15 @@ use tempfile::TempDir;
 
 /// How long a test waits for something that must come.
 pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Waits until something holds that must come to hold.
+pub fn until(what: &str, holds: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < PATIENCE, "{what} does not come to hold");
+        std::thread::yield_now();
+    }
+}
 
 /// A running server with its store.
 pub struct Server {
