@@ -6,7 +6,9 @@ use std::path::Path;
 use anyhow::Context;
 use comfy_table::{CellAlignment, Table, presets};
 use leaseq_feed::ndjson;
-use leaseq_store::{FamilyStats, Options, Record, ScanFrom, State, Stats, Store, Topology};
+use leaseq_store::{
+    FamilyStats, Options, Record, ScanFrom, State, Stats, Store, Topology, VerifyReport,
+};
 use serde_json::json;
 
 use crate::cli::{StatFormat, StoreCommand};
@@ -27,15 +29,21 @@ pub fn run(command: &StoreCommand) -> anyhow::Result<Done> {
 }
 
 fn open(dir: &Path, read_only: bool) -> anyhow::Result<Store> {
-    if !dir.join("STORE").is_file() {
-        anyhow::bail!("{} holds no store", dir.display());
-    }
+    expect_store(dir)?;
     let options = Options {
         read_only,
         progress: Some(progress::of_opening()),
         ..Options::default()
     };
     Ok(Store::open(dir, options, Topology::default())?)
+}
+
+/// A store is made where it is missing, but not to be looked at.
+fn expect_store(dir: &Path) -> anyhow::Result<()> {
+    if !dir.join("STORE").is_file() {
+        anyhow::bail!("{} holds no store", dir.display());
+    }
+    Ok(())
 }
 
 fn stat(dir: &Path, format: StatFormat) -> anyhow::Result<Done> {
@@ -135,18 +143,11 @@ fn new_table<const N: usize>(header: [&str; N]) -> Table {
 }
 
 fn verify(dir: &Path) -> anyhow::Result<Done> {
-    let store = open(dir, true)?;
-    let report = store.verify();
-    for problem in &report.problems {
-        eprintln!("{problem}");
-    }
-    if !report.problems.is_empty() {
-        anyhow::bail!(
-            "{}: {} problems were found",
-            dir.display(),
-            report.problems.len()
-        );
-    }
+    expect_store(dir)?;
+    // Octet by octet first: all damage is told, where the opening would stop at the first.
+    tell_problems(dir, &leaseq_store::verify_files(dir)?)?;
+    let report = open(dir, true)?.verify();
+    tell_problems(dir, &report)?;
     println!(
         "{}: good, {} records, {} bindings",
         dir.display(),
@@ -154,6 +155,17 @@ fn verify(dir: &Path) -> anyhow::Result<Done> {
         report.bindings
     );
     Ok(Done::All)
+}
+
+fn tell_problems(dir: &Path, report: &VerifyReport) -> anyhow::Result<()> {
+    for problem in &report.problems {
+        eprintln!("{problem}");
+    }
+    match report.problems.len() {
+        0 => Ok(()),
+        1 => anyhow::bail!("{}: a problem was found", dir.display()),
+        problems => anyhow::bail!("{}: {problems} problems were found", dir.display()),
+    }
 }
 
 fn export(dir: &Path) -> anyhow::Result<Done> {

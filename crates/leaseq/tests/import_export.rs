@@ -108,8 +108,13 @@ fn import_agrees_with_what_was_made_up_and_export_brings_it_back() {
         stats["v6"]["states"],
         expected_states(&sample.expected["v6"])
     );
+    let bindings =
+        stats["v4"]["bindings"].as_u64().unwrap() + stats["v6"]["bindings"].as_u64().unwrap();
     let verified = run(&["store", "verify", "--data-dir", text(&store)], 0);
-    assert!(verified.contains(": good, "), "{verified}");
+    assert!(
+        verified.ends_with(&format!(" records, {bindings} bindings\n")),
+        "{verified}"
+    );
 
     let mut lines = export(&store);
     let (v4, v6) = (&sample.expected["v4"], &sample.expected["v6"]);
@@ -279,4 +284,39 @@ fn rows_without_relay_agents_are_remarked_on() {
         "{}",
         stderr(&output)
     );
+}
+
+#[test]
+fn damage_is_told_with_its_place_and_never_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("store");
+    let sample = sample(dir.path(), 6_000, 4);
+    run(&["import", "--data-dir", text(&store), text(&sample.v4)], 0);
+    assert!(stat(&store)["log_octets"].as_u64() > Some(0));
+    let segment = fs::read_dir(&store)
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path());
+    let segment = segment
+        .into_iter()
+        .find(|path| path.extension().is_some_and(|found| found == "seg"))
+        .unwrap();
+    // Within the records of the first batch; others follow it.
+    let mut octets = fs::read(&segment).unwrap();
+    octets[4_096 + 100] ^= 1;
+    fs::write(&segment, octets).unwrap();
+    let verify = leaseq(&["store", "verify", "--data-dir", text(&store)])
+        .output()
+        .unwrap();
+    assert_eq!(verify.status.code(), Some(1));
+    let place = "offset 4096";
+    assert!(stderr(&verify).contains(place), "{}", stderr(&verify));
+    let serve = leaseq(&["serve", "--data-dir", text(&store)])
+        .output()
+        .unwrap();
+    assert_eq!(
+        (serve.status.code(), stdout(&serve)),
+        (Some(1), String::new())
+    );
+    assert!(stderr(&serve).contains(place), "{}", stderr(&serve));
 }

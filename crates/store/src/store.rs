@@ -72,7 +72,9 @@ impl Store {
             queue: Queue::default(),
             hooks: Mutex::default(),
         });
-        let writer = open::open(disk, dir, &options, &topology, Arc::clone(&control))?;
+        let mut writer = open::open(disk, dir, &options, &topology, Arc::clone(&control))?;
+        // Before the thread runs, so that who opened the store finds its sizes.
+        writer.refresh_counts();
         let reader = Reader {
             shared: Arc::clone(&writer.shared),
         };

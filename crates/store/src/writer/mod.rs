@@ -100,7 +100,6 @@ impl Writer {
     pub(crate) fn run(mut self) -> Ended {
         let mut commands = VecDeque::new();
         let mut next_tick = Instant::now();
-        self.refresh_counts();
         loop {
             let control = Arc::clone(&self.control);
             control.queue.take(next_tick, &mut commands);
