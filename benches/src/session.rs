@@ -82,7 +82,7 @@ impl Bench {
             let turn = Turn {
                 view: &view,
                 now,
-                server_time: self.reader.now(),
+                server_time: self.reader.settled(),
             };
             if taken == 0 {
                 taken = self.connection.receive(request, &turn);
@@ -110,7 +110,7 @@ impl Bench {
         let turn = Turn {
             view: &view,
             now: Mono::from_millis(0),
-            server_time: self.reader.now(),
+            server_time: self.reader.settled(),
         };
         let from = SocketAddr::new(PEER, 6_767);
         let answered = requests.iter().filter(|request| {

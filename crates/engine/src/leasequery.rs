@@ -44,11 +44,13 @@ impl Leasequery {
 
     /// Calls `look` with the store as it is now.
     fn turn<R>(&self, now: Mono, look: impl FnOnce(&Turn<'_>) -> R) -> R {
+        // Asked before the view is taken: the base-time of a reply must not lie after a change that the view lacks.
+        let server_time = self.reader.settled();
         let view = self.reader.view();
         look(&Turn {
             view: &view,
             now,
-            server_time: self.reader.now(),
+            server_time,
         })
     }
 }
