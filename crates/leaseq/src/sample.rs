@@ -108,10 +108,11 @@ fn state_of(draw: u64) -> State {
 /// Times of a lease: last transaction and start of the state.
 fn times(draw: u64, state: State, now: u32) -> (u32, u32) {
     let age = (draw >> 8) as u32 % (LEASE_SECONDS / 2);
+    let before = |seconds| now.saturating_sub(seconds);
     match state {
-        State::Expired => (now - LEASE_SECONDS - age, now - age),
-        State::Active => (now - age, now - LEASE_SECONDS - age),
-        _ => (now - age, now - age),
+        State::Expired => (before(LEASE_SECONDS + age), before(age)),
+        State::Active => (before(age), before(LEASE_SECONDS + age)),
+        _ => (before(age), before(age)),
     }
 }
 

@@ -7,7 +7,7 @@ use anyhow::Context;
 use comfy_table::{CellAlignment, Table, presets};
 use leaseq_feed::ndjson;
 use leaseq_store::{
-    FamilyStats, Options, Record, ScanFrom, State, Stats, Store, Topology, VerifyReport,
+    FamilyStats, Options, Record, ScanFrom, State, Stats, Store, Topology, VerifyReport, View,
 };
 use serde_json::json;
 
@@ -170,8 +170,17 @@ fn tell_problems(dir: &Path, report: &VerifyReport) -> anyhow::Result<()> {
 
 fn export(dir: &Path) -> anyhow::Result<Done> {
     let store = open(dir, true)?;
-    let view = store.reader().view();
-    let mut out = BufWriter::with_capacity(WRITE_SIZE, io::stdout().lock());
+    let out = BufWriter::with_capacity(WRITE_SIZE, io::stdout().lock());
+    match write_leases(&store.reader().view(), out) {
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Done::All),
+        written => written
+            .map(|()| Done::All)
+            .context("the leases cannot be written"),
+    }
+}
+
+fn write_leases(view: &View, mut out: impl Write) -> io::Result<()> {
     let mut line = String::new();
     for scanned in view.scan(ScanFrom::Start).filter(|scanned| scanned.newest) {
         line.clear();
@@ -180,11 +189,9 @@ fn export(dir: &Path) -> anyhow::Result<Done> {
             Record::Bind6(lease) => ndjson::write6(&lease.to_event(), &mut line),
             _ => continue,
         }
-        out.write_all(line.as_bytes())
-            .context("the leases cannot be written")?;
+        out.write_all(line.as_bytes())?;
     }
-    out.flush().context("the leases cannot be written")?;
-    Ok(Done::All)
+    out.flush()
 }
 
 fn compact(dir: &Path) -> anyhow::Result<Done> {
