@@ -330,6 +330,16 @@ fn infinite_lifetimes_are_not_counted_down() {
 }
 
 #[test]
+fn a_preferred_lifetime_is_never_told_longer_than_the_valid_one() {
+    let site = Site::new();
+    let mut lease = address("2001:db8:1::1", 1, 1);
+    lease.preferred_lifetime = Some(9_000);
+    site.add([lease]);
+    let client = site.clients(&by_client_id(1)).remove(0);
+    assert_eq!(client.leases[&(ip("2001:db8:1::1"), 128)], (3_500, 3_500));
+}
+
+#[test]
 fn clt_time_is_that_of_the_clients_last_transaction_on_the_link() {
     let site = site();
     let mut renewed = delegation("3fff:101::", 48, 1, 1);
