@@ -388,7 +388,7 @@ pub struct FeedEvent {
 }
 
 impl FeedEvent {
-    /// Whether the event can be stored: a name, and lengths within [`MAX_FEED_TEXT`].
+    /// Whether the event can be stored: a name, and lengths of at most 4,096 octets each.
     pub fn check(&self) -> Result<(), EventError> {
         if self.name.is_empty() {
             return Err(EventError::FeedName);

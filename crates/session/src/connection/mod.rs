@@ -54,7 +54,7 @@ pub enum Fate {
     Abort(CloseReason),
 }
 
-/// A connection's state; see the [module](self).
+/// One TCP connection of a requestor, from its first octet to its end.
 pub struct Connection {
     settings: Arc<Settings>,
     counters: Arc<Counters>,
