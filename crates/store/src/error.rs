@@ -50,7 +50,8 @@ pub enum SubmitError {
     ReadOnly,
 }
 
-/// Why events that were taken are not stored. Nothing of the batch in question is applied, now or later.
+/// Why events that were taken are not stored. Nothing of the batch that failed is applied; of a submission of many thousand
+/// events, earlier batches may be.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum CommitError {
     /// The disk is full, or does not take what is written; the next events may succeed.

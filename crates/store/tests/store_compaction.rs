@@ -167,3 +167,49 @@ fn a_view_outlives_compaction() {
     seen.sort();
     assert_eq!(seen, (0..100).collect::<Vec<u8>>());
 }
+
+#[test]
+fn an_end_is_not_dropped_while_an_older_record_lies_before_it() {
+    let fixture = fixture();
+    let open = fixture.open();
+    let lease = Event4 {
+        lease_time: Some(INFINITE),
+        ..active4([203, 0, 113, 9], 1, 1)
+    };
+    // The first segment is full of what stays live, so no merge begins with it.
+    let steady = (0..570u32).map(|host| {
+        let address = [192, 0, 3 + (host / 200) as u8, (host % 200) as u8];
+        Event::V4(Event4 {
+            lease_time: Some(INFINITE),
+            ..active4(address, host as u8, 1)
+        })
+    });
+    store(&open, vec![Event::V4(lease.clone())]);
+    store(&open, steady.collect());
+    fill(&open, 30);
+    store(
+        &open,
+        vec![Event::V4(Event4::new(lease.address, State::Released))],
+    );
+    fill(&open, 40);
+    fixture.clock.advance(3_700_000);
+    let before = open.reader().stats().segments;
+    let merged = (0..100_000).any(|_| {
+        open.tick().unwrap();
+        std::thread::yield_now();
+        open.reader().stats().segments < before / 2
+    });
+    assert!(
+        merged,
+        "still {} segments of {before}",
+        open.reader().stats().segments
+    );
+    drop(open);
+    let open = fixture.open();
+    let view = open.reader().view();
+    let state = view
+        .binding4(&Vpn::GLOBAL, lease.address)
+        .map(|bind| bind.state());
+    assert_ne!(state, Some(State::Active), "an older record came back");
+    assert_eq!(open.verify().problems, Vec::<String>::new());
+}

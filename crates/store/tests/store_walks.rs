@@ -30,9 +30,13 @@ fn lease6(host: u8, client: u8, relay: u8, round: usize) -> Event {
 }
 
 /// Walks over the bindings of relay 1 until told to stop, a little at a time.
-fn walk_v4(reader: &Reader, stop: &AtomicBool, walks: &AtomicUsize) {
+fn walk_v4(reader: &Reader, stop: &AtomicBool, walks: &AtomicUsize, committed: &[AtomicUsize]) {
     let mut random = StdRng::seed_from_u64(4);
     while !stop.load(Ordering::Acquire) {
+        let began: Vec<u32> = committed
+            .iter()
+            .map(|round| round.load(Ordering::Acquire) as u32)
+            .collect();
         let mut walk = reader
             .view()
             .walk4(&Selector4::RelayId(&[b'R', 1]), &VpnSelect::All);
@@ -49,6 +53,11 @@ fn walk_v4(reader: &Reader, stop: &AtomicBool, walks: &AtomicUsize) {
                 batch.items.len()
             };
             for item in &batch.items[..taken] {
+                let host = usize::from(item.bind.address().octets()[3]);
+                let stale = began
+                    .get(host)
+                    .is_some_and(|round| item.bind.cltt() < Some(T0 + round));
+                assert!(!stale, "host {host} as it was before its last change");
                 assert_eq!(item.bind.relay_id(), Some(&[b'R', 1][..]));
                 assert!(
                     seen.insert(item.bind.address()),
@@ -140,22 +149,31 @@ fn walks_and_the_writer_do_not_disturb_each_other() {
     let fresh = |host| [lease4(host, 1, 0), lease6(host, host, 1, 0)];
     store(&open, (0..STEADY).flat_map(fresh).collect());
     let stop = AtomicBool::new(false);
-    let walks: [AtomicUsize; 3] = Default::default();
+    let walks: [AtomicUsize; 4] = Default::default();
+    let committed: Vec<AtomicUsize> = (0..STEADY).map(|_| AtomicUsize::new(0)).collect();
     let reader = open.reader();
     std::thread::scope(|scope| {
         let threads = [
-            scope.spawn(|| walk_v4(&reader, &stop, &walks[0])),
+            scope.spawn(|| walk_v4(&reader, &stop, &walks[0], &committed)),
             scope.spawn(|| walk_all(&reader, &stop, &walks[1])),
             scope.spawn(|| walk_v6(&reader, &stop, &walks[2])),
+            // Old ends go, their slots are used again, and records move while they are replaced.
+            scope.spawn(|| {
+                while !stop.load(Ordering::Acquire) {
+                    open.compact_now().unwrap();
+                    walks[3].fetch_add(1, Ordering::Relaxed);
+                }
+            }),
         ];
         let mut random = StdRng::seed_from_u64(1);
         let mut round = 0;
         // At least so many rounds, and as many as it takes until each walk has come to its end a few times.
         while round < ROUNDS || walks.iter().any(|walks| walks.load(Ordering::Relaxed) < 5) {
             round += 1;
-            let mut events: Vec<Event> = (0..STEADY)
-                .step_by(7)
-                .flat_map(|host| [lease4(host, 1, round), lease6(host, host, 1, round)])
+            let renewed: Vec<u8> = (0..5).map(|_| random.random_range(0..STEADY)).collect();
+            let mut events: Vec<Event> = renewed
+                .iter()
+                .flat_map(|&host| [lease4(host, 1, round), lease6(host, host, 1, round)])
                 .collect();
             for _ in 0..20 {
                 let host = random.random_range(STEADY..120);
@@ -170,11 +188,10 @@ fn walks_and_the_writer_do_not_disturb_each_other() {
                 }
             }
             store(&open, events);
+            renewed
+                .iter()
+                .for_each(|&host| committed[usize::from(host)].store(round, Ordering::Release));
             fixture.clock.advance(1_500);
-            if round.is_multiple_of(40) {
-                // Old ends go, their slots are used again.
-                open.compact_now().unwrap();
-            }
             if threads
                 .iter()
                 .any(std::thread::ScopedJoinHandle::is_finished)

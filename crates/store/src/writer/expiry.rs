@@ -37,6 +37,11 @@ impl Writer {
     /// Corrects server time, expires what is due and marks what may be forgotten.
     pub(super) fn tick(&mut self) -> Result<(), CommitError> {
         self.shared.clock.correct();
+        if let Some(reason) = self.log.read_only() {
+            return Err(CommitError::ReadOnly {
+                reason: reason.to_owned(),
+            });
+        }
         let now = self.shared.clock.now().seconds();
         let mut slots = Vec::new();
         let mut failed = Ok(());
