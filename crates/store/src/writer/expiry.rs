@@ -19,8 +19,6 @@ const SLICE: usize = 4_096;
 const STALE_AFTER: u32 = 10;
 /// A feed confirms the time if it has been read up to this many milliseconds before it, or later.
 const CONFIRMS_MS: u64 = 600_000;
-/// Seconds after which a lease is looked at again while nothing may expire.
-const UNCONFIRMED_RETRY: u32 = 5;
 
 /// What is to be done with a lease that may have run out.
 enum Fate {
@@ -29,6 +27,8 @@ enum Fate {
     Later(u32),
     /// Wait for its feed.
     Hold(u16, u32),
+    /// Wait until the time is confirmed.
+    HoldAll,
     /// It is none that ends.
     Nothing,
 }
@@ -43,6 +43,9 @@ impl Writer {
             });
         }
         let now = self.shared.clock.now().seconds();
+        if !self.shared.time_unconfirmed.load(Relaxed) {
+            self.look_again_at_unconfirmed();
+        }
         let mut slots = Vec::new();
         let mut failed = Ok(());
         loop {
@@ -78,6 +81,13 @@ impl Writer {
         failed
     }
 
+    /// What ran out while the time was in doubt is due.
+    pub(super) fn look_again_at_unconfirmed(&mut self) {
+        for slot in std::mem::take(&mut self.unconfirmed) {
+            self.indexes.expiry.schedule(slot, 0);
+        }
+    }
+
     /// Expires those of the slots that are over, and puts the others where they are looked at again.
     fn expire(&mut self, slots: &[u32], now: u32) -> Result<(), CommitError> {
         for (at, &slot) in slots.iter().enumerate() {
@@ -93,6 +103,7 @@ impl Writer {
                 }
                 Fate::Later(at) => self.indexes.expiry.schedule(slot, at),
                 Fate::Hold(feed, end) => self.feeds.hold(feed, end, slot),
+                Fate::HoldAll => self.unconfirmed.push(slot),
                 Fate::Nothing => {}
             }
         }
@@ -136,7 +147,7 @@ impl Writer {
         } else if context.feeds.live(feed).is_some() {
             Fate::Hold(feed, end_seconds)
         } else {
-            Fate::Later(now.saturating_add(UNCONFIRMED_RETRY))
+            Fate::HoldAll
         }
     }
 

@@ -54,6 +54,8 @@ pub(crate) struct Writer {
     pub(crate) group_interval: Duration,
     /// Of what the indexes were made; for the checkpoint.
     pub(crate) fingerprint: u64,
+    /// Slots of leases that ran out while the time was in doubt: a slot at most once for each time it was due.
+    unconfirmed: Vec<u32>,
     batch: Batch,
     batch_open: bool,
     answers: Vec<(Answer, Committed)>,
@@ -89,6 +91,7 @@ impl Writer {
             control,
             group_interval,
             fingerprint,
+            unconfirmed: Vec::new(),
             batch: Batch::default(),
             batch_open: false,
             answers: Vec::new(),
@@ -459,6 +462,7 @@ impl Writer {
             // A merged segment may lie there that takes the place of others at the next start, so positions may not last.
             return Ok(());
         }
+        self.look_again_at_unconfirmed();
         for (slot, end) in self.feeds.waiting() {
             self.indexes.expiry.schedule(slot, end);
         }
