@@ -103,7 +103,9 @@ impl Writer {
                 }
                 Fate::Later(at) => self.indexes.expiry.schedule(slot, at),
                 Fate::Hold(feed, end) => self.feeds.hold(feed, end, slot),
-                Fate::HoldAll => self.unconfirmed.push(slot),
+                Fate::HoldAll => {
+                    self.unconfirmed.insert(slot);
+                }
                 Fate::Nothing => {}
             }
         }

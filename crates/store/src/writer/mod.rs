@@ -3,7 +3,7 @@
 //! For each batch: resolve the events that wait, append, wait until that is durable, apply to the indexes, publish, call the
 //! commit hooks, acknowledge. What arrives meanwhile is the next batch.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -54,8 +54,8 @@ pub(crate) struct Writer {
     pub(crate) group_interval: Duration,
     /// Of what the indexes were made; for the checkpoint.
     pub(crate) fingerprint: u64,
-    /// Slots of leases that ran out while the time was in doubt: a slot at most once for each time it was due.
-    unconfirmed: Vec<u32>,
+    /// Slots of leases that ran out while the time was in doubt. A set: renewals may make a slot due any number of times.
+    unconfirmed: BTreeSet<u32>,
     batch: Batch,
     batch_open: bool,
     answers: Vec<(Answer, Committed)>,
@@ -91,7 +91,7 @@ impl Writer {
             control,
             group_interval,
             fingerprint,
-            unconfirmed: Vec::new(),
+            unconfirmed: BTreeSet::new(),
             batch: Batch::default(),
             batch_open: false,
             answers: Vec::new(),
