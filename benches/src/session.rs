@@ -51,6 +51,8 @@ impl Bench {
         let connection = Connection::new(
             settings.clone(),
             counters.clone(),
+            leaseq_session::Hub::new(),
+            0,
             family,
             admitted,
             peer,

@@ -94,7 +94,7 @@ impl<S: Service> Connection<S> {
         entry.key.store(key, std::sync::atomic::Ordering::Relaxed);
         let session = core
             .service
-            .open(pass, entry.family, entry.peer, core.now());
+            .open(pass, key, entry.family, entry.peer, core.now());
         Connection {
             core,
             key,

@@ -2,10 +2,11 @@
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use leaseq_session::{
-    Admission, Admitted, Connection, Counters, Family, Fate, Mono, Responder, Settings, Turn,
+    Admission, Admitted, Connection, Counters, Family, Fate, Hub, Mono, Responder, Settings, Turn,
 };
 use leaseq_store::Reader;
 
@@ -15,6 +16,7 @@ use crate::service::{Answer, Outcome, Service};
 pub(crate) struct Leasequery {
     settings: RefCell<Arc<Settings>>,
     counters: Arc<Counters>,
+    hub: Rc<Hub>,
     reader: Reader,
     responder: RefCell<Responder>,
 }
@@ -31,6 +33,7 @@ impl Leasequery {
         Leasequery {
             settings: RefCell::new(settings),
             counters,
+            hub: Hub::new(),
             reader,
             responder: RefCell::new(responder),
         }
@@ -59,10 +62,19 @@ impl Service for Leasequery {
     type Pass = Admitted;
     type Session = Connection;
 
-    fn open(&self, pass: Admitted, family: Family, peer: SocketAddr, now: Mono) -> Connection {
+    fn open(
+        &self,
+        pass: Admitted,
+        key: usize,
+        family: Family,
+        peer: SocketAddr,
+        now: Mono,
+    ) -> Connection {
         Connection::new(
             self.settings.borrow().clone(),
             self.counters.clone(),
+            self.hub.clone(),
+            key,
             family,
             pass,
             peer,

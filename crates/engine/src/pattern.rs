@@ -60,7 +60,7 @@ impl Service for Pattern {
     type Pass = ();
     type Session = Session;
 
-    fn open(&self, (): (), _: Family, _: SocketAddr, now: Mono) -> Session {
+    fn open(&self, (): (), _: usize, _: Family, _: SocketAddr, now: Mono) -> Session {
         self.open.fetch_add(1, Ordering::SeqCst);
         Session {
             partial: Vec::new(),

@@ -30,8 +30,15 @@ pub(crate) trait Service: 'static {
     /// One connection's protocol.
     type Session: Unpin + 'static;
 
-    /// Begins a connection that was admitted.
-    fn open(&self, pass: Self::Pass, family: Family, peer: SocketAddr, now: Mono) -> Self::Session;
+    /// Begins a connection that was admitted; `key` is what it is woken by.
+    fn open(
+        &self,
+        pass: Self::Pass,
+        key: usize,
+        family: Family,
+        peer: SocketAddr,
+        now: Mono,
+    ) -> Self::Session;
     /// Takes octets from the peer, and says how many.
     fn receive(&self, session: &mut Self::Session, input: &[u8], now: Mono) -> usize;
     /// Whether the session would take octets.

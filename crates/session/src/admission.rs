@@ -214,7 +214,7 @@ impl Admitted {
     }
 
     /// The rule that admits the requestor.
-    pub fn rule(&self) -> &RequestorRule {
+    pub fn rule(&self) -> &Arc<RequestorRule> {
         &self.rule
     }
 

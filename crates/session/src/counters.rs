@@ -189,6 +189,16 @@ labels! {
         QueryFailed = "query-failed",
         /// Too many queries in a row that found nothing.
         EmptyReplies = "empty-replies",
+        /// A query beside an active one, or an active one beside another.
+        BesideActive = "beside-active",
+        /// A query that is answered on TLS only came without.
+        TlsRequired = "tls-required",
+        /// The TLS handshake failed: no certificate, or one that is not accepted, or no TLS at all.
+        TlsHandshake = "tls-handshake",
+        /// The TLS handshake was not completed in time.
+        TlsTimeout = "tls-timeout",
+        /// What came on a TLS connection was not TLS, or was tampered with.
+        TlsBroken = "tls-broken",
         /// The requestor's newer connection took its place.
         Replaced = "replaced",
         /// The server stops.
@@ -219,6 +229,22 @@ pub struct FamilyCounters {
     pub ended: Tally<QueryEnd>,
     /// TCP messages discarded without an answer.
     pub discarded: Tally<Discard>,
+    /// Active queries that became streams.
+    pub streams_opened: Counter,
+    /// Streams that ended.
+    pub streams_closed: Counter,
+    /// Streams that were told everything since the time they asked for.
+    pub caught_up: Counter,
+    /// Streams that were told that not everything can be told any more.
+    pub data_missing: Counter,
+    /// Times that a stream began to read the log by itself because its requestor reads slowly.
+    pub lagged: Counter,
+    /// Keepalives sent.
+    pub keepalives: Counter,
+    /// TLS handshakes completed.
+    pub tls_handshakes: Counter,
+    /// TLS handshakes that had to wait for others.
+    pub tls_delayed: Counter,
     /// TCP queries that had to wait because of the requestor's rate.
     pub delayed: Counter,
     /// UDP datagrams received.
@@ -321,6 +347,46 @@ impl Counters {
                 "sent_messages",
                 "messages sent over TCP",
                 &counters.sent_messages,
+            );
+            plain(
+                "streams_opened",
+                "active queries that became streams",
+                &counters.streams_opened,
+            );
+            plain(
+                "streams_closed",
+                "active streams that ended",
+                &counters.streams_closed,
+            );
+            plain(
+                "streams_caught_up",
+                "active streams that were told everything since the time they asked for",
+                &counters.caught_up,
+            );
+            plain(
+                "streams_data_missing",
+                "active streams that were told that something is missing",
+                &counters.data_missing,
+            );
+            plain(
+                "streams_lagged",
+                "times that an active stream fell behind the log's tail",
+                &counters.lagged,
+            );
+            plain(
+                "keepalives_sent",
+                "keepalives sent on active streams",
+                &counters.keepalives,
+            );
+            plain(
+                "tls_handshakes",
+                "TLS handshakes completed",
+                &counters.tls_handshakes,
+            );
+            plain(
+                "tls_handshakes_delayed",
+                "TLS handshakes that had to wait for others",
+                &counters.tls_delayed,
             );
             plain(
                 "bindings_sent",

@@ -8,6 +8,7 @@
 //! - [`Admission`] decides which connections are served at all, exactly, for all cores together.
 //! - [`Settings`] is an immutable snapshot of the configuration; [`Counters`] is what one core has counted.
 
+mod active;
 mod admission;
 mod connection;
 mod counters;
@@ -19,6 +20,7 @@ mod settings;
 mod v4;
 mod v6;
 
+pub use active::Hub;
 pub use admission::{Admission, Admitted, ConnectionId, Refused};
 pub use connection::{Connection, Fate, Turn};
 pub use counters::{
@@ -28,6 +30,6 @@ pub use counters::{
 pub use mono::Mono;
 pub use responder::{Reply, Responder};
 pub use settings::{
-    Dhcp4Settings, Dhcp6Settings, Family, Limits, LinkRule, Network, NetworkError, OnLimit,
-    OptionSet, QueryKind, QueryKinds, ReplyTo, RequestorRule, Settings,
+    ActiveSettings, Dhcp4Settings, Dhcp6Settings, Family, Limits, LinkRule, Network, NetworkError,
+    OnLimit, OptionSet, QueryKind, QueryKinds, ReplyTo, RequestorRule, Settings, TlsSettings,
 };

@@ -3,6 +3,8 @@
 use leaseq_store::{Stamp, View};
 use leaseq_wire::{Full, OutBuf};
 
+use crate::Mono;
+use crate::active::StreamRequest;
 use crate::counters::{CloseReason, Counters};
 use crate::settings::{RequestorRule, Settings};
 
@@ -43,6 +45,8 @@ impl Quota {
 pub(crate) enum StepEnd {
     /// The query has more to say or to look at.
     More,
+    /// There is nothing to say until something wakes the query, or a timer.
+    Waiting,
     /// The query's last message is written.
     Done {
         /// It sent no binding.
@@ -68,6 +72,19 @@ pub(crate) trait RunningQuery {
         quota: &mut Quota,
     ) -> Result<StepEnd, Full>;
 
+    /// Whether there is nothing to say until something wakes the query, or a timer.
+    fn is_waiting(&self) -> bool {
+        false
+    }
+
+    /// When [`tick`](Self::tick) is to be called next.
+    fn deadline(&self) -> Option<Mono> {
+        None
+    }
+
+    /// A deadline has come.
+    fn tick(&mut self, _now: Mono) {}
+
     /// Gives the query up: the next step writes its end, with QueryTerminated and this text.
     fn terminate(&mut self, text: &'static str);
 
@@ -76,8 +93,34 @@ pub(crate) trait RunningQuery {
     fn refuse_duplicate(&mut self);
 }
 
-/// What a message on a connection leads to.
-#[derive(Debug)]
+/// What a message on a connection leads to, in either family.
+pub(crate) enum Opened {
+    /// A query that has an answer; be it only an error, which its first step writes.
+    Query(Box<dyn RunningQuery>),
+    /// An active query that was understood and is permitted.
+    Stream(StreamRequest),
+    /// DHCPTLS, or STARTTLS.
+    Tls {
+        /// Its transaction id.
+        xid: u32,
+    },
+    /// Nothing: the family's rules say that such a message is discarded.
+    Discarded,
+    /// The connection is to be closed.
+    Close(CloseReason),
+}
+
+impl<Q: RunningQuery + 'static> From<Started<Q>> for Opened {
+    fn from(started: Started<Q>) -> Opened {
+        match started {
+            Started::Running(query) => Opened::Query(Box::new(query)),
+            Started::Discarded => Opened::Discarded,
+            Started::Close(reason) => Opened::Close(reason),
+        }
+    }
+}
+
+/// What a message that has one kind of answer leads to.
 pub(crate) enum Started<Q> {
     /// A query that has an answer; be it only an error, which its first step writes.
     Running(Q),

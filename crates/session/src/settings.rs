@@ -8,6 +8,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use leaseq_wire::parameters::{ACTIVE_LQ_IDLE_TIMEOUT, ACTIVE_LQ_SEND_TIMEOUT};
+
 /// The DHCP family that a listener serves, whatever the IP version underneath.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Family {
@@ -26,6 +28,10 @@ pub struct Settings {
     pub dhcp4: Dhcp4Settings,
     /// What the DHCPv6 side sends.
     pub dhcp6: Dhcp6Settings,
+    /// Active leasequery.
+    pub active: ActiveSettings,
+    /// TLS, where there is a certificate.
+    pub tls: Option<TlsSettings>,
     /// Who is served: the first rule whose network contains the requestor counts; without one nobody is served.
     pub requestors: Vec<Arc<RequestorRule>>,
 }
@@ -74,6 +80,57 @@ impl Default for Limits {
         }
     }
 }
+
+/// Active leasequery (`[active]`, RFC 7724, RFC 7653).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActiveSettings {
+    /// Whether it is served at all.
+    pub enabled: bool,
+    /// Whether it is served without TLS. It is served with TLS or without, never both (RFC 7724 §8.1).
+    pub insecure: bool,
+    /// Whether a DHCPv4 query may be narrowed to a relay-id or remote-id, which RFC 7724 does not know.
+    pub relay_scope: bool,
+    /// How long a requestor may acknowledge nothing of what is sent to it (ACTIVE_LQ_SEND_TIMEOUT).
+    pub send_timeout: Duration,
+    /// How long nothing is sent before a keepalive is (ACTIVE_LQ_IDLE_TIMEOUT).
+    pub idle_timeout: Duration,
+}
+
+impl Default for ActiveSettings {
+    fn default() -> ActiveSettings {
+        ActiveSettings {
+            enabled: false,
+            insecure: false,
+            relay_scope: false,
+            send_timeout: ACTIVE_LQ_SEND_TIMEOUT,
+            idle_timeout: ACTIVE_LQ_IDLE_TIMEOUT,
+        }
+    }
+}
+
+/// TLS on the TCP listeners of both families (`[tls]`).
+#[derive(Clone, Debug)]
+pub struct TlsSettings {
+    /// Certificate, key, and whom to trust: it demands a certificate of every requestor.
+    pub config: Arc<rustls::ServerConfig>,
+    /// Whether bulk queries are answered on TLS only.
+    pub bulk_required: bool,
+    /// How long a handshake may take, from the answer to DHCPTLS or STARTTLS.
+    pub handshake_timeout: Duration,
+    /// Handshakes under way at a time on each core; at least 1. Those above wait.
+    pub max_handshakes: u32,
+}
+
+impl PartialEq for TlsSettings {
+    fn eq(&self, other: &TlsSettings) -> bool {
+        Arc::ptr_eq(&self.config, &other.config)
+            && self.bulk_required == other.bulk_required
+            && self.handshake_timeout == other.handshake_timeout
+            && self.max_handshakes == other.max_handshakes
+    }
+}
+
+impl Eq for TlsSettings {}
 
 /// What happens to a connection above a limit (`limits.on-limit`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use fixture::{MAX_FRAME, Server, lease, range, relay_id, remote_id};
-use leaseq_session::{Connection, Family, RequestorRule, Responder, Settings, Turn};
+use leaseq_session::{Connection, Family, Hub, RequestorRule, Responder, Settings, Turn};
 use leaseq_store::{Event, Event6, Relay6, State};
 use message::Query4;
 
@@ -135,7 +135,16 @@ fn stream(server: &Server, family: Family, frame: &[u8]) -> (usize, u64) {
     let peer = SocketAddr::from(([10, 0, 0, 1], 40_000));
     let admitted = server.admission.admit(family, peer.ip()).expect("admitted");
     let (settings, counters) = (Arc::clone(&server.settings), Arc::clone(&server.counters));
-    let mut connection = Connection::new(settings, counters, family, admitted, peer, server.now);
+    let mut connection = Connection::new(
+        settings,
+        counters,
+        Hub::new(),
+        0,
+        family,
+        admitted,
+        peer,
+        server.now,
+    );
     let mut out = vec![0; 4 * MAX_FRAME];
     server.turn(|turn| {
         assert_eq!(connection.receive(frame, turn), frame.len());

@@ -43,7 +43,7 @@ pub use event::{
 };
 pub use options::{LoadPhase, LoadProgress, Options, SyncMode};
 pub use record::{Bind4, Bind6, Departed4, Departed6, FeedRecord, Hop, Hops, Record};
-pub use scan::{Scan, ScanFrom, Scanned};
+pub use scan::{LogCursor, Scan, ScanFrom, Scanned};
 pub use stats::{FamilyStats, FeedState, Stats, VerifyReport};
 pub use store::{Committed, FeedIdError, Store, Ticket};
 pub use time::{Clock, ManualClock, ServerClock, Stamp, SystemClock};

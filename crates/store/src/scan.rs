@@ -16,6 +16,48 @@ pub enum ScanFrom {
     Stamp(Stamp),
 }
 
+/// A place in the log that outlives a view: where one has read up to. It holds no map and no lock, so it may wait for as
+/// long as it likes, over changes of segments and over compactions, and goes on behind the last record it gave.
+#[derive(Clone, Debug)]
+pub struct LogCursor {
+    place: log::Scan,
+}
+
+impl LogCursor {
+    /// A cursor that has given nothing yet.
+    pub fn new(from: ScanFrom) -> LogCursor {
+        LogCursor {
+            place: log::Scan::new(from.in_log()),
+        }
+    }
+
+    /// The lowest sequence that the next record can have.
+    pub fn next_sequence(&self) -> u64 {
+        self.place.next_sequence()
+    }
+
+    /// The next record, if it was published when the view was taken.
+    pub(crate) fn next<'v>(&mut self, view: &'v View) -> Option<Record<'v>> {
+        let below = view.published().sequence.saturating_add(1);
+        loop {
+            let (_, octets) = self.place.next(view.log(), below)?;
+            if let Some(record) = trusted(octets) {
+                return Some(view.shared().graced(record));
+            }
+        }
+    }
+}
+
+impl ScanFrom {
+    fn in_log(self) -> log::ScanFrom {
+        match self {
+            ScanFrom::Start => log::ScanFrom::Start,
+            ScanFrom::Sequence(sequence) => log::ScanFrom::Sequence(sequence),
+            ScanFrom::Stamp(stamp) => log::ScanFrom::Stamp(stamp.millis()),
+        }
+    }
+}
+
 /// A record met by a scan.
 #[derive(Clone, Copy, Debug)]
 pub struct Scanned<'v> {
@@ -28,21 +70,14 @@ pub struct Scanned<'v> {
 /// Records in log order, up to the last one published when the view was taken.
 pub struct Scan<'v> {
     view: &'v View,
-    cursor: log::Scan,
-    below: u64,
+    cursor: LogCursor,
 }
 
 impl<'v> Scan<'v> {
     pub(crate) fn new(view: &'v View, from: ScanFrom) -> Self {
-        let from = match from {
-            ScanFrom::Start => log::ScanFrom::Start,
-            ScanFrom::Sequence(sequence) => log::ScanFrom::Sequence(sequence),
-            ScanFrom::Stamp(stamp) => log::ScanFrom::Stamp(stamp.millis()),
-        };
         Scan {
             view,
-            cursor: log::Scan::new(from),
-            below: view.published().sequence.saturating_add(1),
+            cursor: LogCursor::new(from),
         }
     }
 
@@ -56,22 +91,16 @@ impl<'v> Iterator for Scan<'v> {
     type Item = Scanned<'v>;
 
     fn next(&mut self) -> Option<Scanned<'v>> {
-        loop {
-            let (_, octets) = self.cursor.next(self.view.log(), self.below)?;
-            let Some(record) = trusted(octets) else {
-                continue;
-            };
-            let record = self.view.shared().graced(record);
-            return Some(Scanned {
-                newest: is_newest(self.view, &record),
-                record,
-            });
-        }
+        let record = self.cursor.next(self.view)?;
+        Some(Scanned {
+            newest: is_newest(self.view, &record),
+            record,
+        })
     }
 }
 
 /// Whether the record is the newest of its binding. Told by its sequence: compaction changes positions, never sequences.
-fn is_newest(view: &View, record: &Record<'_>) -> bool {
+pub(crate) fn is_newest(view: &View, record: &Record<'_>) -> bool {
     let newest = match record {
         Record::Bind4(bind) => view
             .slot4(bind.vpn(), bind.address())

@@ -12,7 +12,7 @@ use crate::event::{State, mask};
 use crate::keys::Keys;
 use crate::log::{LogView, Pos};
 use crate::record::{Bind4, Bind6, Record, trusted};
-use crate::scan::{Scan, ScanFrom};
+use crate::scan::{LogCursor, Scan, ScanFrom, is_newest};
 use crate::shared::Shared;
 use crate::stats::{FeedState, Stats};
 use crate::time::Stamp;
@@ -350,6 +350,22 @@ impl View {
     /// Puts the next client on a link of a walk into `out`, which is emptied before.
     pub fn next_group6<'v>(&'v self, walk: &mut Walk6, out: &mut Group<'v>) -> Step6 {
         walk.step(self, out)
+    }
+
+    /// The next record at a cursor, in log order; none behind the last one published when the view was taken.
+    pub fn next_record<'v>(&'v self, cursor: &mut LogCursor) -> Option<Record<'v>> {
+        cursor.next(self)
+    }
+
+    /// Whether a record is the newest of its binding, or of its feed. A departure always is.
+    pub fn is_newest(&self, record: &Record<'_>) -> bool {
+        is_newest(self, record)
+    }
+
+    /// Stamp of the newest end or departure that compaction has dropped; zero: none. What changed at it or before may not be
+    /// told completely.
+    pub fn dropped_until(&self) -> Stamp {
+        Stamp::from_millis(self.log.dropped_until())
     }
 
     /// Records in log order, up to the last one published when the view was taken.

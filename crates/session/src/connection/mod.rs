@@ -8,14 +8,16 @@ mod blocked;
 mod input;
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use leaseq_store::{Stamp, View};
 use leaseq_wire::{OutBuf, frame};
 
+use crate::active::Hub;
 use crate::admission::{Admitted, ConnectionId};
 use crate::counters::{CloseReason, Counters, FamilyCounters};
-use crate::query::{QueryContext, Quota, RunningQuery, Started, StepEnd};
+use crate::query::{Opened, QueryContext, Quota, RunningQuery, StepEnd};
 use crate::settings::{Family, Settings};
 use crate::{Mono, v4, v6};
 use blocked::Outgoing;
@@ -58,6 +60,8 @@ pub enum Fate {
 pub struct Connection {
     settings: Arc<Settings>,
     counters: Arc<Counters>,
+    hub: Rc<Hub>,
+    key: usize,
     admitted: Admitted,
     peer: SocketAddr,
     family: Family,
@@ -74,31 +78,22 @@ pub struct Connection {
     empty_replies: u32,
     /// Since when no query has been running.
     idle_since: Mono,
-    queries: Vec<Running>,
+    queries: Vec<Box<dyn RunningQuery>>,
     input: Input,
     outgoing: Outgoing,
 }
 
-/// A running query of either family.
-enum Running {
-    V4(Box<v4::bulk::Query>),
-    V6(Box<v6::bulk::Query>),
-}
-
-impl Running {
-    fn query(&mut self) -> &mut dyn RunningQuery {
-        match self {
-            Running::V4(query) => &mut **query,
-            Running::V6(query) => &mut **query,
-        }
-    }
-}
-
 impl Connection {
-    /// A connection that has just been accepted.
+    /// A connection that has just been accepted. `key` is what the core's [`Hub`] calls it by when it has something to say.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "called in one place, with what a core has and what a connection is"
+    )]
     pub fn new(
         settings: Arc<Settings>,
         counters: Arc<Counters>,
+        hub: Rc<Hub>,
+        key: usize,
         family: Family,
         admitted: Admitted,
         peer: SocketAddr,
@@ -108,6 +103,8 @@ impl Connection {
         Connection {
             settings,
             counters,
+            hub,
+            key,
             admitted,
             peer,
             family,
@@ -226,10 +223,7 @@ impl Connection {
                 rule: self.admitted.rule(),
                 counters: &self.counters,
             };
-            match self.queries[self.next]
-                .query()
-                .step(&cx, &mut out, &mut quota)
-            {
+            match self.queries[self.next].step(&cx, &mut out, &mut quota) {
                 Ok(StepEnd::More) => {
                     self.turn.bindings = self
                         .turn
@@ -247,6 +241,7 @@ impl Connection {
                     self.turn = TURN;
                     self.query_done(empty, close, turn.now);
                 }
+                Ok(StepEnd::Waiting) => break,
                 // A message that does not fit into an empty buffer never will.
                 Err(_) if out.is_empty() => {
                     self.queries.remove(self.next);
@@ -363,33 +358,22 @@ impl Connection {
             rule: self.admitted.rule(),
             counters: &self.counters,
         };
-        let started = match self.family {
-            Family::V4 => match v4::bulk::start(&cx, message) {
-                Started::Running(query) => Started::Running(Running::V4(Box::new(query))),
-                Started::Discarded => Started::Discarded,
-                Started::Close(reason) => Started::Close(reason),
-            },
-            Family::V6 => match v6::bulk::start(&cx, message) {
-                Started::Running(query) => Started::Running(Running::V6(Box::new(query))),
-                Started::Discarded => Started::Discarded,
-                Started::Close(reason) => Started::Close(reason),
-            },
+        let opened = match self.family {
+            Family::V4 => v4::open(&cx, message),
+            Family::V6 => v6::open(&cx, message),
         };
-        match started {
-            Started::Running(mut query) => {
-                let xid = query.query().xid();
-                if self
-                    .queries
-                    .iter_mut()
-                    .any(|other| other.query().xid() == xid)
-                {
-                    query.query().refuse_duplicate();
+        match opened {
+            Opened::Query(mut query) => {
+                let xid = query.xid();
+                if self.queries.iter().any(|other| other.xid() == xid) {
+                    query.refuse_duplicate();
                     self.next = self.queries.len();
                 }
                 self.queries.push(query);
             }
-            Started::Discarded => {}
-            Started::Close(reason) => self.close(reason),
+            Opened::Stream(_) | Opened::Tls { .. } => self.close(CloseReason::UnsupportedMessage),
+            Opened::Discarded => {}
+            Opened::Close(reason) => self.close(reason),
         }
     }
 
@@ -429,7 +413,7 @@ impl Connection {
         self.count().closed.of(reason).increment();
         self.input.release();
         for query in &mut self.queries {
-            query.query().terminate(why_terminated(reason));
+            query.terminate(why_terminated(reason));
         }
     }
 
@@ -463,10 +447,15 @@ fn why_terminated(reason: CloseReason) -> &'static str {
         CloseReason::EmptyReplies => "too many queries found nothing",
         CloseReason::EmptyFrame | CloseReason::ShortFrame => "a frame came that is not a message",
         CloseReason::UnsupportedMessage => "a message came that is not served over TCP",
+        CloseReason::BesideActive => "an active query has a connection to itself",
+        CloseReason::TlsRequired => "this query is answered on TLS only",
         CloseReason::ReadBlocked => "a query was not completed in time",
         CloseReason::PeerClosed
         | CloseReason::Idle
         | CloseReason::SendBlocked
+        | CloseReason::TlsHandshake
+        | CloseReason::TlsTimeout
+        | CloseReason::TlsBroken
         | CloseReason::QueryFailed => "connection is closing",
     }
 }

@@ -2,11 +2,12 @@
 //! connections are driven by hand.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use leaseq_session::{
-    Admission, Connection, Counters, Family, Fate, Limits, Mono, Network, Refused, Reply,
+    Admission, Connection, Counters, Family, Fate, Hub, Limits, Mono, Network, Refused, Reply,
     RequestorRule, Responder, Settings, Turn,
 };
 use leaseq_store::{
@@ -31,6 +32,7 @@ pub struct Server {
     clock: Arc<ManualClock>,
     pub settings: Arc<Settings>,
     pub counters: Arc<Counters>,
+    pub hub: Rc<Hub>,
     pub admission: Arc<Admission>,
     pub now: Mono,
     _dir: TempDir,
@@ -131,6 +133,7 @@ impl Server {
             admission: Admission::new(Arc::clone(&settings)),
             settings,
             counters: Arc::default(),
+            hub: Hub::new(),
             now: Mono::from_millis(1_000_000),
             _dir: dir,
         }
@@ -185,7 +188,16 @@ impl Server {
         let peer = SocketAddr::from((from, 40_000));
         let admitted = self.admission.admit(Family::V4, peer.ip())?;
         let (settings, counters) = (Arc::clone(&self.settings), Arc::clone(&self.counters));
-        let connection = Connection::new(settings, counters, Family::V4, admitted, peer, self.now);
+        let connection = Connection::new(
+            settings,
+            counters,
+            self.hub.clone(),
+            0,
+            Family::V4,
+            admitted,
+            peer,
+            self.now,
+        );
         Ok(Requestor {
             connection,
             to_server: Vec::new(),

@@ -126,6 +126,7 @@ pub struct Site {
     pub clock: Arc<ManualClock>,
     pub settings: Settings,
     pub counters: Arc<Counters>,
+    pub hub: std::rc::Rc<leaseq_session::Hub>,
     started: Mono,
     _dir: tempfile::TempDir,
 }
@@ -165,6 +166,7 @@ impl Site {
             clock,
             settings,
             counters: Arc::default(),
+            hub: leaseq_session::Hub::new(),
             started: Mono::from_millis(1_000),
             _dir: dir,
         }
@@ -211,6 +213,8 @@ impl Site {
             connection: Connection::new(
                 settings,
                 counters,
+                self.hub.clone(),
+                0,
                 Family::V6,
                 admitted,
                 requestor(),
