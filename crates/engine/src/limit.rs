@@ -69,7 +69,7 @@ impl Service for Plain {
     type Pass = ();
     type Session = Session;
 
-    fn open(&self, (): (), _: Family, _: SocketAddr, _: Mono) -> Session {
+    fn open(&self, (): (), _: usize, _: Family, _: SocketAddr, _: Mono) -> Session {
         Session {
             partial: Vec::with_capacity(REQUEST),
             left: 0,
