@@ -45,6 +45,7 @@ pub(super) fn build(file: File) -> Result<Config, Fault> {
         dhcp4: dhcp4(&file.dhcp4, &listeners, &mut warnings),
         dhcp6: dhcp6(&file.dhcp6, &listeners, &mut warnings)?,
         requestors: requestors(&file)?,
+        ..Settings::default()
     };
     Ok(Config {
         data_dir: file.store.dir.clone(),
