@@ -3,17 +3,18 @@
 use leaseq_session::{CloseReason, Fate};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use std::sync::LazyLock;
 
 use crate::fixture::{Server, lease, range};
 use crate::message::Query4;
 
-/// One store for all cases: nothing that a requestor sends changes it.
-static LEASES: LazyLock<std::sync::Mutex<Server>> = LazyLock::new(|| {
-    let server = Server::new(vec![range([100, 64, 0, 0], [100, 64, 0, 63], "")]);
-    server.store((0..40).map(|n| lease([100, 64, 0, n], u32::from(n))));
-    std::sync::Mutex::new(server)
-});
+thread_local! {
+    /// One store for all cases of a test: nothing that a requestor sends changes it.
+    static LEASES: Server = {
+        let server = Server::new(vec![range([100, 64, 0, 0], [100, 64, 0, 63], "")]);
+        server.store((0..40).map(|n| lease([100, 64, 0, n], u32::from(n))));
+        server
+    };
+}
 
 /// Octets that are nearly queries: some of them changed, cut, or repeated.
 fn nearly_queries() -> impl Strategy<Value = Vec<u8>> {
@@ -53,13 +54,14 @@ fn nearly_queries() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn run(octets: &[u8], chunk: usize) -> (Vec<u8>, Fate) {
-    let server = LEASES
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    LEASES.with(|server| run_at(server, octets, chunk))
+}
+
+fn run_at(server: &Server, octets: &[u8], chunk: usize) -> (Vec<u8>, Fate) {
     let mut requestor = server.connect();
     for part in octets.chunks(chunk) {
         requestor.to_server.extend(part);
-        requestor.run(&server);
+        requestor.run(server);
         if requestor.connection.fate() != Fate::Open {
             break;
         }
@@ -95,7 +97,6 @@ proptest! {
 
     #[test]
     fn arbitrary_datagrams_never_panic(octets in prop_oneof![vec(any::<u8>(), 0..600), nearly_queries().prop_map(|frames| frames[2.min(frames.len())..].to_vec())]) {
-        let server = LEASES.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        server.udp_to(&octets);
+        LEASES.with(|server| server.udp_to(&octets));
     }
 }
