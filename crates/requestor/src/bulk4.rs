@@ -63,14 +63,7 @@ impl Bulk4 {
     /// # Errors
     /// If a query has not ended or a frame is not whole.
     pub fn closed(&self) -> Result<(), ProtocolError> {
-        let (queries, octets) = (self.running.len(), self.frames.unfinished());
-        if queries == 0 && octets == 0 {
-            return Ok(());
-        }
-        Err(ProtocolError {
-            fault: ProtocolFault::Closed { queries, octets },
-            offset: self.frames.offset(),
-        })
+        self.frames.closed(self.running.len())
     }
 }
 
@@ -111,7 +104,8 @@ fn read<'a>(running: &mut Vec<Running>, octets: &'a [u8]) -> Result<Event<'a>, P
     Ok(Event::Binding4(Binding4 { message }))
 }
 
-fn check_binding(message: &Message<'_>) -> Result<(), ProtocolFault> {
+/// What is wrong with any message that tells an address in answer to a bulk or active query.
+pub(crate) fn check_binding(message: &Message<'_>) -> Result<(), ProtocolFault> {
     if message.ciaddr().is_unspecified() {
         return Err(ProtocolFault::NoAddress);
     }

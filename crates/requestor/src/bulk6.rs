@@ -72,14 +72,7 @@ impl Bulk6 {
     /// # Errors
     /// If a query has not ended or a frame is not whole.
     pub fn closed(&self) -> Result<(), ProtocolError> {
-        let (queries, octets) = (self.running.len(), self.frames.unfinished());
-        if queries == 0 && octets == 0 {
-            return Ok(());
-        }
-        Err(ProtocolError {
-            fault: ProtocolFault::Closed { queries, octets },
-            offset: self.frames.offset(),
-        })
+        self.frames.closed(self.running.len())
     }
 }
 

@@ -51,9 +51,18 @@ pub enum ProtocolFault {
         /// Value of option 156.
         state: u8,
     },
-    /// An option that must not be in a bulk answer.
-    #[error("option {0} must not be in a bulk answer")]
+    /// An option that must not be in an answer over TCP.
+    #[error("option {0} must not be in an answer over TCP")]
     ForbiddenOption(u16),
+    /// An active answer's message without base-time, or with one that is not four octets.
+    #[error("a message of an active answer has no base-time")]
+    NoBaseTime,
+    /// CatchUpComplete although no past was being told.
+    #[error("catch-up complete without catch-up")]
+    NoCatchUp,
+    /// A message after the one that ended the active query.
+    #[error("a message after the end of the active query")]
+    AfterEnd,
     /// DHCPv6: LEASEQUERY-DATA or LEASEQUERY-DONE before LEASEQUERY-REPLY.
     #[error("message type {0} before the first reply")]
     BeforeReply(u8),

@@ -56,14 +56,16 @@ impl Frames {
         }
     }
 
-    /// Octets of the unfinished frame.
-    pub(crate) fn unfinished(&self) -> usize {
-        self.partial.len()
-    }
-
-    /// Octets of the stream in whole frames.
-    pub(crate) fn offset(&self) -> u64 {
-        self.offset
+    /// The stream has ended while this many queries had not.
+    pub(crate) fn closed(&self, queries: usize) -> Result<(), ProtocolError> {
+        let octets = self.partial.len();
+        if queries == 0 && octets == 0 {
+            return Ok(());
+        }
+        Err(ProtocolError {
+            fault: ProtocolFault::Closed { queries, octets },
+            offset: self.offset,
+        })
     }
 }
 
@@ -96,7 +98,7 @@ mod tests {
                 if rest.is_empty() { break; }
             }
             prop_assert_eq!(read, messages);
-            prop_assert_eq!((frames.offset(), frames.unfinished()), (whole, tail));
+            prop_assert_eq!((frames.offset, frames.partial.len()), (whole, tail));
         }
     }
 

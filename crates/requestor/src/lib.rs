@@ -2,7 +2,7 @@
 //!
 //! The cores know no socket and no clock. A [`Query`] becomes the octets of a request; [`Bulk`] takes the octets that come
 //! back over TCP, in pieces of any size, and tells of bindings, of the end of each query and of every breach of the
-//! protocol; [`UdpExchange`] says when to send a datagram again and which reply is the answer. [`client`] drives them over
+//! protocol; [`Active`] does the same for the one active query of a connection; [`UdpExchange`] says when to send a datagram again and which reply is the answer. [`client`] drives them over
 //! blocking sockets, for the command line and for tests. What was told of a binding is kept in [`Lease4`] and
 //! [`Client6Leases`], and printed by [`render`].
 //!
@@ -10,6 +10,9 @@
 
 #![forbid(unsafe_code)]
 
+mod active;
+mod active4;
+mod active6;
 mod bulk;
 mod bulk4;
 mod bulk6;
@@ -25,6 +28,9 @@ pub mod render;
 mod udp;
 mod vpn;
 
+pub use active::{Active, ActiveEvent, ActiveStatus, ActiveStatusKind};
+pub use active4::Active4;
+pub use active6::Active6;
 pub use bulk::Bulk;
 pub use bulk4::Bulk4;
 pub use bulk6::Bulk6;

@@ -55,11 +55,12 @@ pub enum Selector4 {
     RemoteId(Vec<u8>),
     /// Bindings behind a relay agent; over TCP only.
     RelayId(Vec<u8>),
-    /// All configured addresses; over TCP only.
+    /// All configured addresses; over TCP only. An active query: all changes.
     All,
 }
 
-/// A DHCPv4 query: DHCPLEASEQUERY over UDP (RFC 4388, RFC 6148), DHCPBULKLEASEQUERY over TCP (RFC 6926).
+/// A DHCPv4 query: DHCPLEASEQUERY over UDP (RFC 4388, RFC 6148), DHCPBULKLEASEQUERY (RFC 6926) or DHCPACTIVELEASEQUERY
+/// (RFC 7724) over TCP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query4 {
     /// What it is about.
@@ -89,9 +90,11 @@ pub enum Selector6 {
     Link,
     /// Clients behind a remote-id: enterprise number and identifier, as on the wire; over TCP only.
     RemoteId(Vec<u8>),
+    /// Every client: an active query without a filter (RFC 7653 §8.3). No other query has this.
+    All,
 }
 
-/// A DHCPv6 query: LEASEQUERY over UDP (RFC 5007) or TCP (RFC 5460, RFC 7653).
+/// A DHCPv6 query: LEASEQUERY over UDP (RFC 5007) or TCP (RFC 5460), or ACTIVELEASEQUERY (RFC 7653).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query6 {
     /// What it is about.
@@ -125,6 +128,15 @@ pub enum QueryError {
     /// A UDP query without giaddr has no answer (RFC 4388 §6.2).
     #[error("a query over UDP needs a giaddr that is not zero")]
     NoGiaddr,
+    /// DHCPv6: a bulk or UDP query needs something that it is about.
+    #[error("only an active query asks about every client")]
+    ActiveOnly,
+    /// DHCPv4: an active query is about everything or, where the server extends the RFC, one relay-id or remote-id.
+    #[error("an active query is about everything, a relay-id or a remote-id")]
+    NotActive,
+    /// An active query has no end (RFC 7724 §8.2, RFC 7653 §9.3).
+    #[error("an active query has no end time")]
+    EndTime,
     /// DHCPv6: a query by link without a link.
     #[error("a query by link needs a link-address that is not zero")]
     NoLink,
@@ -190,6 +202,35 @@ impl Query4 {
             ..v4::Header::request(xid)
         };
         unframed(|out| self.write(out, header, v4::message_type::DHCPLEASEQUERY))
+    }
+
+    /// The request of an active query, framed: changes from now on, and before them what changed at `since` or later.
+    /// The query's own `since` is not used. base-time is asked for in any case; without any options the server chooses
+    /// them.
+    ///
+    /// # Errors
+    /// If an active query cannot ask this, or a value is too long.
+    pub fn active_request(
+        &self,
+        xid: u32,
+        since: Option<UnixSeconds>,
+    ) -> Result<Vec<u8>, QueryError> {
+        match self.selector {
+            Selector4::All | Selector4::RelayId(_) | Selector4::RemoteId(_) => {}
+            _ => return Err(QueryError::NotActive),
+        }
+        if self.until.is_some() {
+            return Err(QueryError::EndTime);
+        }
+        let mut query = Self {
+            since,
+            ..self.clone()
+        };
+        if !query.options.is_empty() && !query.options.contains(&code4::BASE_TIME) {
+            query.options.push(code4::BASE_TIME);
+        }
+        let message_type = v4::message_type::DHCPACTIVELEASEQUERY;
+        framed(|out| query.write(out, v4::Header::request(xid), message_type))
     }
 
     fn write(
@@ -259,7 +300,30 @@ impl Query6 {
     /// # Errors
     /// If the query needs a link and has none, or a value is too long.
     pub fn bulk_request(&self, xid: u32) -> Result<Vec<u8>, QueryError> {
-        framed(|out| self.write(out, xid))
+        framed(|out| self.write(out, v6::message_type::LEASEQUERY, xid))
+    }
+
+    /// The request of an active query, framed: changes from now on, and before them what changed at `since` or later.
+    /// The query's own `since` is not used. base-time is asked for in any case. Of `xid` the lower 24 bits count.
+    ///
+    /// # Errors
+    /// If an active query cannot ask this, or a value is too long.
+    pub fn active_request(
+        &self,
+        xid: u32,
+        since: Option<Seconds2000>,
+    ) -> Result<Vec<u8>, QueryError> {
+        if self.until.is_some() {
+            return Err(QueryError::EndTime);
+        }
+        let mut query = Self {
+            since,
+            ..self.clone()
+        };
+        if !query.options.contains(&code6::LQ_BASE_TIME) {
+            query.options.push(code6::LQ_BASE_TIME);
+        }
+        framed(|out| query.write(out, v6::message_type::ACTIVELEASEQUERY, xid))
     }
 
     /// The request over UDP. Of `xid` the lower 24 bits count.
@@ -273,32 +337,40 @@ impl Query6 {
         if self.since.is_some() || self.until.is_some() {
             return Err(QueryError::TimesTcpOnly);
         }
-        unframed(|out| self.write(out, xid))
+        unframed(|out| self.write(out, v6::message_type::LEASEQUERY, xid))
     }
 
-    fn write(&self, out: &mut OutBuf<'_>, xid: u32) -> Result<(), QueryError> {
+    fn write(&self, out: &mut OutBuf<'_>, message_type: u8, xid: u32) -> Result<(), QueryError> {
+        let is_active = message_type == v6::message_type::ACTIVELEASEQUERY;
         let query_type = match self.selector {
-            Selector6::Address(_) => QueryType::ByAddress,
-            Selector6::Duid(_) => QueryType::ByClientId,
-            Selector6::RelayId(_) => QueryType::ByRelayId,
+            Selector6::Address(_) => Some(QueryType::ByAddress),
+            Selector6::Duid(_) => Some(QueryType::ByClientId),
+            Selector6::RelayId(_) => Some(QueryType::ByRelayId),
             Selector6::Link if self.link.is_unspecified() => return Err(QueryError::NoLink),
-            Selector6::Link => QueryType::ByLinkAddress,
-            Selector6::RemoteId(_) => QueryType::ByRemoteId,
+            Selector6::Link => Some(QueryType::ByLinkAddress),
+            Selector6::RemoteId(_) => Some(QueryType::ByRemoteId),
+            Selector6::All if is_active => None,
+            Selector6::All => return Err(QueryError::ActiveOnly),
         };
-        let mut writer = v6::MessageWriter::start(out, v6::message_type::LEASEQUERY, xid)?;
+        let mut writer = v6::MessageWriter::start(out, message_type, xid)?;
         writer.client_id(&self.requestor)?;
-        let query = writer.begin_lq_query(query_type, self.link)?;
+        let query = match query_type {
+            Some(query_type) => Some(writer.begin_lq_query(query_type, self.link)?),
+            None => None,
+        };
         match &self.selector {
             Selector6::Address(address) => writer.iaaddr(*address, 0, 0)?,
             Selector6::Duid(duid) => writer.client_id(duid)?,
             Selector6::RelayId(duid) => writer.relay_id(duid)?,
             Selector6::RemoteId(id) => writer.option(code6::REMOTE_ID, id)?,
-            Selector6::Link => {}
+            Selector6::Link | Selector6::All => {}
         }
         if !self.options.is_empty() {
             writer.oro(&self.options)?;
         }
-        writer.end_option(query)?;
+        if let Some(query) = query {
+            writer.end_option(query)?;
+        }
         if let Some(since) = self.since {
             writer.start_time(since)?;
         }
@@ -333,6 +405,21 @@ impl Query {
         match self {
             Self::V4(query) => query.udp_request(xid),
             Self::V6(query) => query.udp_request(xid),
+        }
+    }
+
+    /// The request of an active query, framed.
+    ///
+    /// # Errors
+    /// As of [`Query4::active_request`] and [`Query6::active_request`].
+    pub fn active_request(
+        &self,
+        xid: u32,
+        since: Option<UnixSeconds>,
+    ) -> Result<Vec<u8>, QueryError> {
+        match self {
+            Self::V4(query) => query.active_request(xid, since),
+            Self::V6(query) => query.active_request(xid, since.map(Seconds2000::from)),
         }
     }
 
