@@ -13,6 +13,7 @@ mod checkpoint;
 mod error;
 mod event;
 mod feeds;
+mod hooks;
 mod index;
 mod keys;
 mod links;
@@ -41,6 +42,7 @@ pub use event::{
     Event, Event4, Event6, EventError, FeedEvent, HwAddr, INFINITE, LeaseKind, Link6,
     MAX_CLIENT_ID, MAX_DUID, MAX_HOPS, MAX_RECORD, Relay6, State,
 };
+pub use hooks::CommitHook;
 pub use options::{LoadPhase, LoadProgress, Options, SyncMode};
 pub use record::{Bind4, Bind6, Departed4, Departed6, FeedRecord, Hop, Hops, Record};
 pub use scan::{LogCursor, Scan, ScanFrom, Scanned};

@@ -100,24 +100,35 @@ impl<'v> Iterator for Scan<'v> {
 }
 
 /// Whether the record is the newest of its binding. Told by its sequence: compaction changes positions, never sequences.
+///
+/// While the view is held, compaction may drop an end that the view's log still has, and the address may be leased anew: no
+/// departure then tells those who have not read the end yet. So an end counts as the newest unless the view has a later
+/// record of its binding.
 pub(crate) fn is_newest(view: &View, record: &Record<'_>) -> bool {
-    let newest = match record {
-        Record::Bind4(bind) => view
-            .slot4(bind.vpn(), bind.address())
-            .and_then(|slot| view.bind4(slot))
-            .filter(|other| other.address() == bind.address() && other.vpn() == bind.vpn())
-            .map(|other| other.sequence()),
-        Record::Bind6(bind) => view
-            .slot6(bind.vpn(), bind.address(), bind.prefix_len())
-            .and_then(|slot| view.bind6(slot))
-            .map(|other| other.sequence()),
-        Record::Feed(feed) => view
-            .shared()
-            .feeds
-            .load()
-            .get(usize::from(feed.number()) - 1)
-            .map(|state| state.sequence),
+    let (newest, is_end) = match record {
+        Record::Bind4(bind) => (
+            view.slot4(bind.vpn(), bind.address())
+                .and_then(|slot| view.bind4(slot))
+                .filter(|other| other.address() == bind.address() && other.vpn() == bind.vpn())
+                .map(|other| other.sequence()),
+            bind.state().is_end(),
+        ),
+        Record::Bind6(bind) => (
+            view.slot6(bind.vpn(), bind.address(), bind.prefix_len())
+                .and_then(|slot| view.bind6(slot))
+                .map(|other| other.sequence()),
+            bind.state().is_end(),
+        ),
+        Record::Feed(feed) => {
+            let feeds = view.shared().feeds.load();
+            let newest = feeds.get(usize::from(feed.number()) - 1);
+            (newest.map(|state| state.sequence), false)
+        }
         Record::Departed4(_) | Record::Departed6(_) => return true,
     };
-    newest == Some(record.sequence())
+    match newest {
+        Some(newest) if newest <= view.published().sequence => newest == record.sequence(),
+        Some(newest) => is_end || newest == record.sequence(),
+        None => is_end,
+    }
 }

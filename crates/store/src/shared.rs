@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 
 use crate::event::State;
+use crate::hooks::Hooks;
 use crate::index::{Groups, Hasher, IdList, KeyIndex, Postings, Ranges4, SlotTable, Walks};
 use crate::links::Links;
 use crate::log::Segments;
@@ -47,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) vpns: ArcSwap<Vec<Vpn>>,
     pub(crate) published: ArcSwap<Published>,
     open_batch: AtomicU64,
+    /// What is called after each commit.
+    pub(crate) hooks: Arc<Hooks>,
     pub(crate) counts: Arc<Counts>,
     pub(crate) feeds: ArcSwap<Vec<FeedState>>,
     /// Expiry waits for a feed to confirm the time: the clock jumped forward across a restart.
@@ -180,6 +183,7 @@ impl Shared {
             vpns: ArcSwap::from_pointee(vpns),
             published: ArcSwap::from_pointee(published),
             open_batch: AtomicU64::new(NO_BATCH),
+            hooks: Arc::default(),
             counts: Arc::clone(&indexes.counts),
             feeds: ArcSwap::from_pointee(feeds),
             time_unconfirmed: AtomicBool::new(false),

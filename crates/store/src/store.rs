@@ -3,8 +3,6 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
@@ -70,7 +68,6 @@ impl Store {
     ) -> Result<Store, OpenError> {
         let control = Arc::new(Control {
             queue: Queue::default(),
-            hooks: Mutex::default(),
         });
         let mut writer = open::open(disk, dir, &options, &topology, Arc::clone(&control))?;
         // Before the thread runs, so that who opened the store finds its sizes.
@@ -150,14 +147,9 @@ impl Store {
         self.reader.feeds().to_vec()
     }
 
-    /// Registers what is called after each commit, on the store's thread, with what is published now. It must be quick.
+    /// Registers what is called after each commit for as long as the store is open, as [`Reader::on_commit`].
     pub fn on_commit(&self, hook: impl Fn(Published) + Send + Sync + 'static) {
-        let mut hooks = self
-            .control
-            .hooks
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        hooks.push(Arc::new(hook));
+        self.reader.shared.hooks.add(Arc::new(hook));
     }
 
     /// Lets the store's thread look at the clock now, and waits until leases that are due have been expired. The thread does

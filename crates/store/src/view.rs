@@ -9,9 +9,10 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::event::{State, mask};
+use crate::hooks::CommitHook;
 use crate::keys::Keys;
 use crate::log::{LogView, Pos};
-use crate::record::{Bind4, Bind6, Record, trusted};
+use crate::record::{Bind4, Bind6, Departed6, Record, trusted};
 use crate::scan::{LogCursor, Scan, ScanFrom, is_newest};
 use crate::shared::Shared;
 use crate::stats::{FeedState, Stats};
@@ -81,6 +82,12 @@ impl Reader {
     /// told completely.
     pub fn dropped_until(&self) -> Stamp {
         Stamp::from_millis(self.shared.segments.load().dropped_until())
+    }
+
+    /// Registers what is called after each commit, on the store's thread, with what is published now: views taken from then
+    /// on show it, and its events are acknowledged afterwards. It must be quick. It is taken back when the answer is dropped.
+    pub fn on_commit(&self, hook: Arc<dyn Fn(Published) + Send + Sync>) -> CommitHook {
+        CommitHook::new(&self.shared.hooks, hook)
     }
 
     /// The feeds that the store knows, in order of their numbers.
@@ -313,6 +320,14 @@ impl View {
         self.shared.links.address(link.0)
     }
 
+    /// The link of the store that a lease was on which has departed.
+    pub fn departed_link(&self, departed: &Departed6<'_>) -> Option<LinkId> {
+        self.shared
+            .links
+            .of_lease(departed.link(), departed.kind(), departed.address())
+            .map(LinkId)
+    }
+
     /// Puts all leases, in any state, of the client and link that a lease belongs to into `out`, this one among them.
     /// False if the lease has no client.
     pub fn group_of<'v>(&'v self, lease: &Bind6<'v>, out: &mut Group<'v>) -> bool {
@@ -321,25 +336,64 @@ impl View {
             return false;
         };
         out.link = link;
-        let slot = self.slot6(lease.vpn(), lease.address(), lease.prefix_len());
-        let mut slots: SmallVec<[u32; 8]> = SmallVec::new();
-        if let Some(group) = slot.and_then(|slot| self.shared.groups.group_of(slot)) {
-            self.shared.groups.collect(group, &mut slots);
-        }
-        let same_client = |other: &Bind6<'v>| {
-            other.duid() == lease.duid()
-                && other.vpn() == lease.vpn()
-                && (other.link() == lease.link() || self.link_id(other) == Some(link))
-        };
-        let is_itself = |other: &Bind6<'v>| {
-            other.address() == lease.address() && other.prefix_len() == lease.prefix_len()
-        };
         // The lease as it was found stands for itself, whatever became of it since.
         out.members.push(*lease);
-        let others = slots.iter().filter_map(|&slot| self.bind6(slot));
-        out.members
-            .extend(others.filter(|other| same_client(other) && !is_itself(other)));
+        let slot = self.slot6(lease.vpn(), lease.address(), lease.prefix_len());
+        if let Some(group) = slot.and_then(|slot| self.shared.groups.group_of(slot)) {
+            let is_itself = |other: &Bind6<'v>| {
+                other.address() == lease.address() && other.prefix_len() == lease.prefix_len()
+            };
+            self.members_of(group, link, lease.duid(), lease.vpn(), |other| {
+                if !is_itself(&other) {
+                    out.members.push(other);
+                }
+            });
+        }
         true
+    }
+
+    /// Puts the leases, in any state, that the client of a departure has now on the link that it left into `out`: the lease
+    /// that departed too, if it has come back. False if the client has none there.
+    pub fn group_of_departed<'v>(&'v self, departed: &Departed6<'v>, out: &mut Group<'v>) -> bool {
+        out.members.clear();
+        let duid = departed.duid();
+        let Some(link) = self.departed_link(departed).filter(|_| !duid.is_empty()) else {
+            return false;
+        };
+        out.link = link;
+        let groups = self.shared.duid.find(self.shared.hasher.duid(duid));
+        for place in 0..groups.len() {
+            let on_link = |&group: &u32| self.shared.groups.link(group) == Some(link.0);
+            if let Some(group) = groups.get(place).filter(on_link) {
+                self.members_of(group, link, duid, departed.vpn(), |lease| {
+                    out.members.push(lease);
+                });
+            }
+            if !out.members.is_empty() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The leases of a group that are of this client and link: a group may be another one's by now.
+    fn members_of<'v>(
+        &'v self,
+        group: u32,
+        link: LinkId,
+        duid: &[u8],
+        vpn: VpnRef<'_>,
+        mut each: impl FnMut(Bind6<'v>),
+    ) {
+        let mut slots: SmallVec<[u32; 8]> = SmallVec::new();
+        self.shared.groups.collect(group, &mut slots);
+        slots
+            .iter()
+            .filter_map(|&slot| self.bind6(slot))
+            .filter(|lease| {
+                lease.duid() == duid && lease.vpn() == vpn && self.link_id(lease) == Some(link)
+            })
+            .for_each(&mut each);
     }
 
     /// Begins a walk over the clients on a link that a selector names; with a link given, only those on it.

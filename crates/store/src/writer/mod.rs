@@ -4,8 +4,8 @@
 //! commit hooks, acknowledge. What arrives meanwhile is the next batch.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::apply::Indexes;
@@ -34,13 +34,9 @@ pub(crate) use expiry::jumped;
 /// The thread looks at the clock this often.
 const TICK: Duration = Duration::from_secs(1);
 
-/// What is called after each commit.
-pub(crate) type Hook = Arc<dyn Fn(Published) + Send + Sync>;
-
 /// What the thread that writes shares with the handle of the store.
 pub(crate) struct Control {
     pub(crate) queue: Queue,
-    pub(crate) hooks: Mutex<Vec<Hook>>,
 }
 
 /// State of the thread that writes.
@@ -331,13 +327,7 @@ impl Writer {
         self.shared.close_batch();
         self.shared.counts.batches.fetch_add(1, Relaxed);
         self.refresh_counts();
-        let hooks = self
-            .control
-            .hooks
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        hooks.iter().for_each(|hook| hook(published));
+        self.shared.hooks.call(published);
         self.indexes.reclaim();
     }
 
