@@ -11,12 +11,15 @@ use leaseq_wire::v4::option_code::{BASE_TIME, PARAMETER_REQUEST_LIST};
 use leaseq_wire::v4::{FIXED_LEN, Header, Message, MessageWriter, StatusCode, op};
 use leaseq_wire::{Full, OutBuf, frame};
 
-use super::reply::{self, Replies};
+use super::reply::{self, Free, Replies};
 use super::request::{self, Keys};
 use super::wanted::Wanted;
 use crate::counters::{CloseReason, QueryEnd};
 use crate::query::{QueryContext, Quota, RunningQuery, Started, StepEnd};
 use crate::settings::{QueryKind, RequestorRule};
+
+/// The text of MalformedQuery for a query whose replies could not be told apart from those of another.
+pub(super) const DUPLICATE: &str = "a query with this transaction id is still running";
 
 /// A query being answered.
 pub(crate) struct Query {
@@ -97,6 +100,19 @@ pub(crate) fn start(cx: &QueryContext<'_>, octets: &[u8]) -> Started<Query> {
     }
 }
 
+/// A query that came beside an active one: NotAllowed, then the connection is closed (RFC 7724 §8.3).
+pub(super) fn refused_beside(
+    cx: &QueryContext<'_>,
+    xid: u32,
+    text: &'static str,
+) -> Started<Query> {
+    let finish = Finish {
+        close: Some(CloseReason::BesideActive),
+        ..Finish::failure(StatusCode::NotAllowed, text)
+    };
+    failed(cx, xid, finish)
+}
+
 /// A query whose whole answer is an error.
 fn refused(
     cx: &QueryContext<'_>,
@@ -104,8 +120,11 @@ fn refused(
     status: StatusCode,
     text: &'static str,
 ) -> Started<Query> {
+    failed(cx, xid, Finish::failure(status, text))
+}
+
+fn failed(cx: &QueryContext<'_>, xid: u32, finish: Finish) -> Started<Query> {
     let wanted = Wanted::for_bulk(None, &[BASE_TIME].into_iter().collect());
-    let finish = Finish::failure(status, text);
     Started::Running(Query::new(cx, xid, &wanted, None, Work::Finish(finish)))
 }
 
@@ -345,10 +364,16 @@ impl Answer {
         out: &mut OutBuf<'_>,
         quota: &mut Quota,
     ) -> Result<(), Full> {
-        let (created, now) = (cx.view.created(), cx.server_time);
+        // Never leased, it has been AVAILABLE since the store was made.
+        let free = Free {
+            vpn,
+            address,
+            state: State::Available,
+            since: cx.view.created().seconds(),
+        };
         let room = self.replies.room_for_free(vpn);
         self.frame(out, quota, room, |replies, first, message| {
-            replies.free(vpn, address, created, now, first, message)
+            replies.free(&free, cx.server_time, first, message)
         })
     }
 
@@ -361,15 +386,10 @@ impl Answer {
         room: usize,
         write: impl FnOnce(&Replies, bool, &mut [u8]) -> usize,
     ) -> Result<(), Full> {
-        let at = out.len();
-        let octets = out.reserve(frame::HEADER + room)?;
-        let (header, message) = octets.split_at_mut(frame::HEADER);
-        let len = write(&self.replies, self.first, message);
-        let len = reply::end(message, len);
-        // A record is at most 61,440 octets, so the message's length fits.
-        header.copy_from_slice(&(len as u16).to_be_bytes());
-        out.truncate(at + frame::HEADER + len);
-        quota.octets = quota.octets.saturating_sub(frame::HEADER + len);
+        let octets = reply::framed(out, room, |message| {
+            write(&self.replies, self.first, message)
+        })?;
+        quota.octets = quota.octets.saturating_sub(octets);
         quota.bindings -= 1;
         self.first = false;
         self.empty = false;
@@ -418,7 +438,8 @@ impl Answer {
     }
 }
 
-fn ended(status: StatusCode) -> QueryEnd {
+/// What a status is counted as.
+pub(super) fn ended(status: StatusCode) -> QueryEnd {
     match status {
         StatusCode::Success => QueryEnd::Success,
         StatusCode::QueryTerminated => QueryEnd::QueryTerminated,
@@ -457,7 +478,7 @@ impl RunningQuery for Query {
     fn refuse_duplicate(&mut self) {
         self.work = Work::Finish(Finish {
             status: StatusCode::MalformedQuery,
-            text: "a query with this transaction id is still running",
+            text: DUPLICATE,
             close: Some(CloseReason::DuplicateXid),
         });
     }

@@ -7,7 +7,7 @@ mod request;
 pub(crate) mod udp;
 mod wanted;
 
-pub(crate) use active::beside;
+pub(crate) use active::{beside, scopes};
 
 use leaseq_wire::v4::Message;
 use leaseq_wire::v4::message_type::{DHCPACTIVELEASEQUERY, DHCPTLS};

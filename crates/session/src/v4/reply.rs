@@ -7,7 +7,6 @@
 use std::net::Ipv4Addr;
 
 use leaseq_store::{Bind4, Stamp, State, VpnRef};
-use leaseq_wire::INFINITY;
 use leaseq_wire::v4::message_type::{DHCPLEASEACTIVE, DHCPLEASEUNASSIGNED};
 use leaseq_wire::v4::option_code::{
     BASE_TIME, CLIENT_IDENTIFIER, CLIENT_LAST_TRANSACTION_TIME, DATA_SOURCE, DHCP_MESSAGE_TYPE,
@@ -15,6 +14,7 @@ use leaseq_wire::v4::option_code::{
     SERVER_IDENTIFIER, START_TIME_OF_STATE, VSS,
 };
 use leaseq_wire::v4::{DATA_SOURCE_REMOTE, HEADER_LEN, Header};
+use leaseq_wire::{Full, INFINITY, OutBuf, frame};
 
 use super::wanted::Wanted;
 use crate::settings::OptionSet;
@@ -28,6 +28,7 @@ const APPENDED: usize = 32;
 mod at {
     pub(super) const HTYPE: usize = 1;
     pub(super) const HLEN: usize = 2;
+    pub(super) const XID: usize = 4;
     pub(super) const CIADDR: usize = 12;
     pub(super) const CHADDR: usize = 28;
     pub(super) const MESSAGE_TYPE: usize = super::HEADER_LEN + 2;
@@ -72,6 +73,16 @@ impl Carried<'_> {
     pub(super) fn room(&self) -> usize {
         TEMPLATE + APPENDED + self.identity.len() + self.others.len() + self.vpn.vss().len()
     }
+}
+
+/// An address of which nothing is told but its state.
+pub(super) struct Free<'a> {
+    pub(super) vpn: VpnRef<'a>,
+    pub(super) address: Ipv4Addr,
+    /// Any but ACTIVE.
+    pub(super) state: State,
+    /// Start of the state, Unix seconds.
+    pub(super) since: u32,
 }
 
 /// Which of client identifier and relay agent information are wanted.
@@ -139,6 +150,11 @@ impl Replies {
             others,
             server_identifier,
         }
+    }
+
+    /// Sets the transaction id of the replies from now on.
+    pub(super) fn set_xid(&mut self, xid: u32) {
+        self.template[at::XID..at::XID + 4].copy_from_slice(&xid.to_be_bytes());
     }
 
     /// Sets the time that the replies from now on are made at.
@@ -229,13 +245,10 @@ impl Replies {
         tail.len
     }
 
-    /// Writes the reply about an address that was never leased, without END, as [`binding`](Self::binding) does. It has
-    /// been AVAILABLE since the store was made.
+    /// Writes the reply about an address without a binding to tell, without END, as [`binding`](Self::binding) does.
     pub(super) fn free(
         &self,
-        vpn: VpnRef<'_>,
-        address: Ipv4Addr,
-        created: Stamp,
+        free: &Free<'_>,
         now: Stamp,
         with_server_identifier: bool,
         out: &mut [u8],
@@ -246,18 +259,11 @@ impl Replies {
         *head = self.template;
         head[at::HTYPE] = 0;
         head[at::HLEN] = 0;
-        head[at::CIADDR..at::CIADDR + 4].copy_from_slice(&address.octets());
+        head[at::CIADDR..at::CIADDR + 4].copy_from_slice(&free.address.octets());
         head[at::CHADDR..at::CHADDR + 16].fill(0);
-        let len = self.unusual_times(
-            State::Available,
-            created.seconds(),
-            None,
-            None,
-            now.seconds(),
-            head,
-        );
+        let len = self.unusual_times(free.state, free.since, None, None, now.seconds(), head);
         let mut tail = Tail { octets: out, len };
-        self.append_rare(vpn, with_server_identifier, &mut tail);
+        self.append_rare(free.vpn, with_server_identifier, &mut tail);
         tail.len
     }
 
@@ -357,6 +363,27 @@ fn patch(head: &mut [u8; TEMPLATE], at: Option<usize>, value: u32) {
     if let Some(octets) = at.and_then(|at| head.get_mut(at..at + 4)) {
         octets.copy_from_slice(&value.to_be_bytes());
     }
+}
+
+/// Writes the frame of a reply that takes at most `room` octets; `write` leaves END out. Returns the octets of the frame.
+///
+/// # Errors
+/// [`Full`] if there is not so much room; nothing is written then.
+#[inline(always)]
+pub(super) fn framed(
+    out: &mut OutBuf<'_>,
+    room: usize,
+    write: impl FnOnce(&mut [u8]) -> usize,
+) -> Result<usize, Full> {
+    let at = out.len();
+    let octets = out.reserve(frame::HEADER + room)?;
+    let (header, message) = octets.split_at_mut(frame::HEADER);
+    let len = write(message);
+    let len = end(message, len);
+    // A record is at most 61,440 octets, so the message's length fits.
+    header.copy_from_slice(&(len as u16).to_be_bytes());
+    out.truncate(at + frame::HEADER + len);
+    Ok(frame::HEADER + len)
 }
 
 /// Writes END. Returns the octets of the message.

@@ -8,7 +8,7 @@ use leaseq_wire::v4::option_code::{
 
 use crate::settings::OptionSet;
 
-/// Sent in answer to a bulk query without a parameter request list.
+/// Sent in answer to a bulk or active query without a parameter request list.
 const BULK_DEFAULT: [u8; 5] = [
     IP_ADDRESS_LEASE_TIME,
     CLIENT_IDENTIFIER,
@@ -57,6 +57,14 @@ impl Wanted {
         Wanted::new(list, &UDP_DEFAULT, withheld)
     }
 
+    /// For an active query with this parameter request list. Base-time is in each message of its stream, asked for or not: a
+    /// requestor that loses the stream resumes from the last one (RFC 7724 §7.3).
+    pub(super) fn for_active(list: Option<OptionValue<'_>>, withheld: &OptionSet) -> Wanted {
+        let Wanted(mut wanted) = Wanted::for_bulk(list, withheld);
+        wanted.insert(BASE_TIME);
+        Wanted(wanted)
+    }
+
     fn new(list: Option<OptionValue<'_>>, default: &[u8], withheld: &OptionSet) -> Wanted {
         let listed = match list {
             Some(list) => list.bytes().collect(),
@@ -68,6 +76,11 @@ impl Wanted {
     /// Whether an option that the server makes itself is wanted.
     pub(super) fn has(&self, code: u8) -> bool {
         self.0.contains(code)
+    }
+
+    /// The codes that are wanted, in order.
+    pub(super) fn codes(&self) -> Vec<u8> {
+        (0..=255).filter(|code| self.has(*code)).collect()
     }
 
     /// The client's options that are wanted and may be told.
