@@ -1,12 +1,12 @@
 //! `leaseq check-config`: says what is wrong with a configuration file.
 
 use crate::cli::CheckConfig;
-use crate::config::Config;
+use crate::config::{Config, Overrides};
 use crate::exit::Done;
 
 /// Checks the file; warnings go to standard error.
 pub fn run(arguments: &CheckConfig) -> anyhow::Result<Done> {
-    let config = Config::load(&arguments.file)?;
+    let config = Config::load(&arguments.file, Overrides::default())?;
     for warning in &config.warnings {
         eprintln!("warning: {warning}");
     }

@@ -50,7 +50,7 @@ pub struct Serve {
     /// Fill an empty store with N made-up bindings
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=crate::sample::MOST))]
     pub sample: Option<u64>,
-    /// Serve active leasequery without TLS (not in this version)
+    /// Serve active leasequery without TLS, whatever mode is configured
     #[arg(long)]
     pub active_insecure: bool,
 }

@@ -37,10 +37,6 @@ fn bad_usage_ends_with_2() {
             "leaseq: /does/not/exist.toml: cannot be read: No such file",
         ),
         (
-            &["serve", "--active-insecure"],
-            "leaseq: --active-insecure: active leasequery is not in this version",
-        ),
-        (
             &["serve", "--sample", "0"],
             "error: invalid value '0' for '--sample <N>'",
         ),

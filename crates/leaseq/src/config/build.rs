@@ -10,14 +10,15 @@ use std::time::Duration;
 use leaseq_engine::{EngineConfig, Listeners};
 use leaseq_feed::{hex, socket};
 use leaseq_session::{
-    Dhcp4Settings, Dhcp6Settings, Limits, LinkRule, OnLimit, ReplyTo, RequestorRule, Settings,
+    ActiveSettings, Dhcp4Settings, Dhcp6Settings, Limits, LinkRule, OnLimit, ReplyTo,
+    RequestorRule, Settings,
 };
 use leaseq_store::{LinkConfig, Options, Range4, SyncMode, Topology, Vpn};
 use toml::Spanned;
 
-use super::Config;
-use super::sections::{self, Cores, FeedKind, File, TlsBulk};
+use super::sections::{self, ActiveMode, Cores, FeedKind, File, TlsBulk};
 use super::units::{Pool, Size, Text, network_of};
+use super::{Config, Overrides};
 
 /// Where in the file, and what is wrong there.
 pub(super) type Fault = (Range<usize>, String);
@@ -28,7 +29,7 @@ const MAX_SEGMENT: u64 = 2 << 30;
 /// Octets of a DUID: a type and something after it, at most 128 (RFC 8415 §11.1).
 const DUID_OCTETS: std::ops::RangeInclusive<usize> = 3..=130;
 
-pub(super) fn build(file: File) -> Result<Config, Fault> {
+pub(super) fn build(file: File, overrides: Overrides) -> Result<Config, Fault> {
     refuse_later_features(&file)?;
     let mut warnings = Vec::new();
     let listeners = Listeners {
@@ -44,9 +45,11 @@ pub(super) fn build(file: File) -> Result<Config, Fault> {
         limits: limits(&file.limits)?,
         dhcp4: dhcp4(&file.dhcp4, &listeners, &mut warnings),
         dhcp6: dhcp6(&file.dhcp6, &listeners, &mut warnings)?,
+        active: active(&file.active, overrides, &mut warnings)?,
+        tls: None,
         requestors: requestors(&file)?,
-        ..Settings::default()
     };
+    secure_mode_has_tls(&file.active, &settings)?;
     Ok(Config {
         data_dir: file.store.dir.clone(),
         store: store(&file.store)?,
@@ -68,17 +71,6 @@ pub(super) fn build(file: File) -> Result<Config, Fault> {
 }
 
 fn refuse_later_features(file: &File) -> Result<(), Fault> {
-    if let Some(enabled) = file
-        .active
-        .enabled
-        .as_ref()
-        .filter(|enabled| *enabled.get_ref())
-    {
-        return Err((
-            enabled.span(),
-            "active leasequery is not in this version".into(),
-        ));
-    }
     let given = [&file.tls.certificate, &file.tls.key, &file.tls.client_ca];
     let given = given.into_iter().flatten().map(Spanned::span).next();
     let required = file
@@ -91,6 +83,49 @@ fn refuse_later_features(file: &File) -> Result<(), Fault> {
         Some(span) => Err((span, "TLS is not in this version".into())),
         None => Ok(()),
     }
+}
+
+fn active(
+    section: &sections::Active,
+    overrides: Overrides,
+    warnings: &mut Vec<String>,
+) -> Result<ActiveSettings, Fault> {
+    let written = section.enabled.as_ref().map(|enabled| *enabled.get_ref());
+    if overrides.active_insecure && written == Some(false) {
+        warnings.push(
+            "active.enabled is false: --active-insecure does not switch active leasequery on"
+                .to_owned(),
+        );
+    }
+    Ok(ActiveSettings {
+        enabled: written.unwrap_or(overrides.active_insecure),
+        insecure: overrides.active_insecure || section.mode == ActiveMode::Insecure,
+        relay_scope: section.relay_scope,
+        send_timeout: at_least_a_second("send-timeout", &section.send_timeout)?,
+        idle_timeout: at_least_a_second("idle-timeout", &section.idle_timeout)?,
+    })
+}
+
+/// Active leasequery is served on TLS unless the insecure mode is written out, so it needs a certificate (RFC 7724 §8.1).
+fn secure_mode_has_tls(section: &sections::Active, settings: &Settings) -> Result<(), Fault> {
+    let active = &settings.active;
+    if !active.enabled || active.insecure || settings.tls.is_some() {
+        return Ok(());
+    }
+    let span = section.enabled.as_ref().map_or(0..0, Spanned::span);
+    let reason = "active leasequery in mode \"secure\" needs `certificate`, `key` and `client-ca` in [tls]; \
+                  configure them, or write mode = \"insecure\" where the network is protected otherwise";
+    Err((span, reason.to_owned()))
+}
+
+fn at_least_a_second(key: &str, value: &Spanned<Text<Duration>>) -> Result<Duration, Fault> {
+    let Text(duration) = *value.get_ref();
+    if duration < Duration::from_secs(1) {
+        let found = humantime::format_duration(duration);
+        let reason = format!("{key}: expected at least 1s, found {found}");
+        return Err((value.span(), reason));
+    }
+    Ok(duration)
 }
 
 fn addresses(texts: &[Text<SocketAddr>]) -> Vec<SocketAddr> {
@@ -129,14 +164,7 @@ fn limits(section: &sections::Limits) -> Result<Limits, Fault> {
             "max-queries-per-connection: expected at least 1, found 0".into(),
         ));
     }
-    let data_timeout = section.data_timeout.get_ref().0;
-    if data_timeout < Duration::from_secs(1) {
-        let reason = format!(
-            "data-timeout: expected at least 1s, found {}",
-            humantime::format_duration(data_timeout)
-        );
-        return Err((section.data_timeout.span(), reason));
-    }
+    let data_timeout = at_least_a_second("data-timeout", &section.data_timeout)?;
     Ok(Limits {
         max_connections: section.max_connections,
         on_limit: match section.on_limit {

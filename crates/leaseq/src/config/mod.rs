@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use leaseq_engine::{EngineConfig, Listeners};
 use leaseq_feed::socket;
-use leaseq_session::{Dhcp4Settings, Network, ReplyTo, RequestorRule, Settings};
+use leaseq_session::{ActiveSettings, Dhcp4Settings, Network, ReplyTo, RequestorRule, Settings};
 use leaseq_store::{Options, SyncMode, Topology};
 
 pub use error::ConfigError;
@@ -43,9 +43,16 @@ pub struct Config {
     pub warnings: Vec<String>,
 }
 
+/// What the command line says in place of the file.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Overrides {
+    /// Active leasequery is served without TLS.
+    pub active_insecure: bool,
+}
+
 impl Config {
     /// Reads and checks a file.
-    pub fn load(file: &Path) -> Result<Config, ConfigError> {
+    pub fn load(file: &Path, overrides: Overrides) -> Result<Config, ConfigError> {
         let refused = |reason: String| ConfigError {
             file: file.into(),
             place: None,
@@ -58,18 +65,20 @@ impl Config {
                 error.utf8_error().valid_up_to()
             ))
         })?;
-        Config::parse(file, &text)
+        Config::parse(file, &text, overrides)
     }
 
     /// Checks the text of a file.
-    pub fn parse(file: &Path, text: &str) -> Result<Config, ConfigError> {
+    pub fn parse(file: &Path, text: &str, overrides: Overrides) -> Result<Config, ConfigError> {
         let sections =
             toml::from_str(text).map_err(|error| ConfigError::from_toml(file, text, &error))?;
-        build::build(sections).map_err(|(span, reason)| ConfigError::at(file, text, span, reason))
+        build::build(sections, overrides)
+            .map_err(|(span, reason)| ConfigError::at(file, text, span, reason))
     }
 
-    /// What `leaseq serve` does without a file: everything on loopback, data in `./leaseq-data`.
-    pub fn embedded() -> Config {
+    /// What `leaseq serve` does without a file: everything on loopback, data in `./leaseq-data`, active leasequery only if
+    /// the command line asks for it.
+    pub fn embedded(overrides: Overrides) -> Config {
         let on = |address: SocketAddr| vec![address];
         let [v4, v6]: [SocketAddr; 2] = [
             (Ipv4Addr::LOCALHOST, 6767).into(),
@@ -98,6 +107,11 @@ impl Config {
                 dhcp4: Dhcp4Settings {
                     reply_to: ReplyTo::Source,
                     ..Dhcp4Settings::default()
+                },
+                active: ActiveSettings {
+                    enabled: overrides.active_insecure,
+                    insecure: overrides.active_insecure,
+                    ..ActiveSettings::default()
                 },
                 requestors: rules
                     .into_iter()

@@ -7,6 +7,7 @@ use std::time::Duration;
 use leaseq_feed::socket;
 use leaseq_session::{Network, QueryKind};
 use leaseq_store::{Prefix6, Vpn};
+use leaseq_wire::parameters::{ACTIVE_LQ_IDLE_TIMEOUT, ACTIVE_LQ_SEND_TIMEOUT};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -194,26 +195,35 @@ impl Default for Dhcp6 {
     }
 }
 
-/// Active leasequery: checked, and refused when switched on.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Active {
+    /// Off unless given (RFC 7724 §8.1).
     pub enabled: Option<Spanned<bool>>,
-    #[serde(deserialize_with = "accept")]
-    pub mode: Accepted<ActiveMode>,
-    #[serde(deserialize_with = "accept")]
-    pub relay_scope: Accepted<bool>,
-    #[serde(deserialize_with = "accept")]
-    pub send_timeout: Accepted<Text<Duration>>,
-    #[serde(deserialize_with = "accept")]
-    pub idle_timeout: Accepted<Text<Duration>>,
+    pub mode: ActiveMode,
+    pub relay_scope: bool,
+    pub send_timeout: Spanned<Text<Duration>>,
+    pub idle_timeout: Spanned<Text<Duration>>,
 }
 
-#[derive(Debug, Deserialize)]
+/// `insecure` has to be written out (RFC 7724 §8.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ActiveMode {
     Secure,
     Insecure,
+}
+
+impl Default for Active {
+    fn default() -> Self {
+        Active {
+            enabled: None,
+            mode: ActiveMode::Secure,
+            relay_scope: false,
+            send_timeout: Spanned::new(0..0, Text(ACTIVE_LQ_SEND_TIMEOUT)),
+            idle_timeout: Spanned::new(0..0, Text(ACTIVE_LQ_IDLE_TIMEOUT)),
+        }
+    }
 }
 
 /// TLS: checked, and refused when switched on.

@@ -9,11 +9,21 @@ use leaseq_store::Vpn;
 use super::*;
 
 fn good(text: &str) -> Config {
-    Config::parse(Path::new("leaseq.toml"), text).unwrap_or_else(|error| panic!("{error}"))
+    good_with(text, Overrides::default())
 }
 
+fn good_with(text: &str, overrides: Overrides) -> Config {
+    Config::parse(Path::new("leaseq.toml"), text, overrides)
+        .unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// `serve --active-insecure`.
+const ACTIVE_INSECURE: Overrides = Overrides {
+    active_insecure: true,
+};
+
 fn told(text: &str) -> String {
-    match Config::parse(Path::new("leaseq.toml"), text) {
+    match Config::parse(Path::new("leaseq.toml"), text, Overrides::default()) {
         Ok(_) => panic!("expected this to be refused: {text}"),
         Err(error) => error.to_string(),
     }
@@ -60,11 +70,11 @@ name = "pop-7"
 prefixes = ["2001:db8:7::/48"]
 delegated = ["2001:db8:7000::/36"]
 [active]
-enabled = false
-mode = "secure"
-relay-scope = false
-send-timeout = "120s"
-idle-timeout = "60s"
+enabled = true
+mode = "insecure"
+relay-scope = true
+send-timeout = "119s"
+idle-timeout = "59s"
 [tls]
 allowed-names = ["*.bng.example.net"]
 bulk = "optional"
@@ -121,6 +131,14 @@ fn every_key_has_its_effect() {
     );
     assert!(dhcp4.withhold_options.contains(82) && !dhcp4.withhold_options.contains(61));
     assert_eq!(config.settings.dhcp6.withhold_options, [23]);
+    let expected = ActiveSettings {
+        enabled: true,
+        insecure: true,
+        relay_scope: true,
+        send_timeout: Duration::from_secs(119),
+        idle_timeout: Duration::from_secs(59),
+    };
+    assert_eq!(config.settings.active, expected);
     assert_eq!(config.listeners.dhcp4_tcp.len(), 2);
     let ranges: Vec<_> = config
         .topology
@@ -207,7 +225,10 @@ fn what_is_wrong_is_told_with_its_place() {
         "[[requestor]]\nnetwork = \"10.0.0.0/8\"\nqueries = [\"mac\"]",
         "[[requestor]]\nnetwork = \"10.0.0.0/8\"\nlinks = [\"pop-9\"]",
         "[active]\nenabled = true",
+        "[active]\nenabled = true\nmode = \"secure\"",
         "[active]\nidle-timeout = \"soon\"",
+        "[active]\nidle-timeout = \"10ms\"",
+        "[active]\nsend-timeout = \"0s\"",
         "[active]\nmode = \"open\"",
         "[tls]\ncertificate = \"server.pem\"",
         "[tls]\nbulk = \"required\"",
@@ -226,6 +247,40 @@ fn what_is_wrong_is_told_with_its_place() {
 }
 
 #[test]
+fn active_leasequery_is_off_and_its_insecure_mode_is_asked_for_separately() {
+    let of = |text: &str, overrides| {
+        let config = good_with(text, overrides);
+        let ActiveSettings {
+            enabled, insecure, ..
+        } = config.settings.active;
+        (enabled, insecure)
+    };
+    assert_eq!(of("", Overrides::default()), (false, false));
+    let insecure = "[active]\nenabled = true\nmode = \"insecure\"";
+    assert_eq!(of(insecure, Overrides::default()), (true, true));
+    // The command line counts more than the mode, and switches on what the file does not switch off.
+    assert_eq!(of("", ACTIVE_INSECURE), (true, true));
+    assert_eq!(
+        of(
+            "[active]\nenabled = true\nmode = \"secure\"",
+            ACTIVE_INSECURE
+        ),
+        (true, true)
+    );
+    let off = "[active]\nenabled = false";
+    assert_eq!(of(off, ACTIVE_INSECURE), (false, true));
+    assert!(
+        good_with(off, ACTIVE_INSECURE)
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("--active-insecure"))
+    );
+    let embedded = |overrides| Config::embedded(overrides).settings.active.clone();
+    assert_eq!(embedded(Overrides::default()), ActiveSettings::default());
+    assert!(embedded(ACTIVE_INSECURE).enabled && embedded(ACTIVE_INSECURE).insecure);
+}
+
+#[test]
 fn a_reload_names_what_cannot_change() {
     let config = good(FULL);
     let changed = FULL
@@ -241,7 +296,7 @@ fn a_reload_names_what_cannot_change() {
 
 #[test]
 fn the_embedded_default_is_on_loopback_and_serves_loopback() {
-    let config = Config::embedded();
+    let config = Config::embedded(Overrides::default());
     let Listeners {
         dhcp4_tcp,
         dhcp4_udp,

@@ -16,25 +16,26 @@ use signal_hook::iterator::Signals;
 
 use crate::admin::{self, Served};
 use crate::cli;
-use crate::config::Config;
-use crate::exit::{Done, Usage};
+use crate::config::{Config, Overrides};
+use crate::exit::Done;
 use crate::{progress, sample};
 
 /// Serves until a signal ends it.
 pub fn run(arguments: &cli::Serve) -> anyhow::Result<Done> {
-    if arguments.active_insecure {
-        return Err(
-            Usage("--active-insecure: active leasequery is not in this version".into()).into(),
-        );
-    }
-    let config = configure(arguments)?;
+    let overrides = Overrides {
+        active_insecure: arguments.active_insecure,
+    };
+    let config = configure(arguments, overrides)?;
     // From here on a signal is kept until the server is ready to obey it.
     let mut signals =
         Signals::new([SIGTERM, SIGINT, SIGHUP]).context("signals cannot be caught")?;
     let server = Server::start(&config, arguments.sample)?;
     for signal in signals.forever() {
         match signal {
-            SIGHUP => reload::reload(arguments.config.as_deref(), &config, &server.engine),
+            SIGHUP => {
+                let file = arguments.config.as_deref();
+                reload::reload(file, overrides, &config, &server.engine);
+            }
             signal => {
                 tracing::info!(id = "serve-stopping", signal, "stopping");
                 break;
@@ -45,10 +46,10 @@ pub fn run(arguments: &cli::Serve) -> anyhow::Result<Done> {
     Ok(Done::All)
 }
 
-fn configure(arguments: &cli::Serve) -> anyhow::Result<Config> {
+fn configure(arguments: &cli::Serve, overrides: Overrides) -> anyhow::Result<Config> {
     let mut config = match &arguments.config {
-        Some(file) => Config::load(file)?,
-        None => Config::embedded(),
+        Some(file) => Config::load(file, overrides)?,
+        None => Config::embedded(overrides),
     };
     if let Some(dir) = &arguments.data_dir {
         config.data_dir.clone_from(dir);

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use leaseq_engine::Engine;
 
-use crate::config::Config;
+use crate::config::{Config, Overrides};
 
 /// Takes over limits, requestors and what sessions send; names what cannot change; a bad file changes nothing.
-pub fn reload(file: Option<&Path>, started_with: &Config, engine: &Engine) {
+pub fn reload(file: Option<&Path>, overrides: Overrides, started_with: &Config, engine: &Engine) {
     let Some(file) = file else {
         tracing::warn!(
             id = "reload-no-file",
@@ -15,7 +15,7 @@ pub fn reload(file: Option<&Path>, started_with: &Config, engine: &Engine) {
         );
         return;
     };
-    let mut config = match Config::load(file) {
+    let mut config = match Config::load(file, overrides) {
         Ok(config) => config,
         Err(error) => {
             tracing::error!(id = "reload-refused", %error, "the configuration is not good, nothing is changed");
