@@ -14,6 +14,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::core::{Command, Signals};
 use crate::error::StartError;
+use crate::fan_out::CommitFlag;
 use crate::registry::{Entry, Registry};
 use crate::service::{Gate, Service};
 use crate::socket;
@@ -33,6 +34,18 @@ pub(crate) struct CoreHandle<S: Service> {
     pub commands: UnboundedSender<Command<S>>,
     /// Connections it has.
     pub load: Arc<AtomicUsize>,
+    /// Whether it has been told of commits.
+    pub commits: Arc<CommitFlag>,
+}
+
+impl<S: Service> CoreHandle<S> {
+    /// Tells the core that something was committed, unless it knows. Waits for nothing.
+    pub fn committed(&self) {
+        if self.commits.raise() {
+            // Fails only once the core has stopped.
+            let _ = self.commands.send(Command::Committed);
+        }
+    }
 }
 
 impl<S: Service> Clone for CoreHandle<S> {
@@ -40,6 +53,7 @@ impl<S: Service> Clone for CoreHandle<S> {
         CoreHandle {
             commands: self.commands.clone(),
             load: self.load.clone(),
+            commits: self.commits.clone(),
         }
     }
 }

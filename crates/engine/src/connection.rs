@@ -1,9 +1,13 @@
 //! One TCP connection: a session, a socket, and the requests that are under way between them.
 //!
-//! There is at most one receive, one send and one pause under way. None of them is ever dropped before it has
+//! There is at most one wait for input, one send and one pause under way. None of them is ever dropped before it has
 //! completed: what ends them early is `shutdown` on the socket, done when the session's fate, the peer or the engine
 //! ask for it. A turn offers the session what has come, has it encode one bounded chunk, and ends by waiting for the
 //! kernel, so connections of a core take turns chunk by chunk.
+//!
+//! An idle connection waits with a poll, not with a read that would own a buffer all the time. And little is sent at
+//! once from the core's buffer: through the ring it would cost a copy, memory, and a second run of this task, which is
+//! much beside a message of a few hundred octets. Only what the kernel does not take at once becomes an operation.
 //!
 //! The size of a chunk follows the peer: about what it takes in [`PATIENCE`]. A peer that keeps up gets chunks that
 //! double to the largest size; one that stalls is left with small ones, so it holds little memory while it is waited for.
@@ -20,14 +24,12 @@ use std::time::Duration;
 use leaseq_session::Mono;
 
 use crate::core::{Core, Signals};
-use crate::pool::{Chunk, SMALL_CHUNK_OCTETS};
+use crate::pool::{Chunk, Filled, SMALL_CHUNK_OCTETS};
 use crate::registry::{ConnectionState, Entry};
 use crate::ring::{self, Pending};
 use crate::service::{Outcome, Service};
 use crate::socket;
 
-/// Octets of the buffer a connection receives into. The session keeps what is not a whole message yet.
-const RECEIVE_OCTETS: usize = 2_048;
 /// The first chunk of a connection; it grows from there.
 const FIRST_CHUNK_OCTETS: usize = 64 << 10;
 /// How long a chunk should be on its way into the kernel.
@@ -49,8 +51,9 @@ enum Phase {
 }
 
 enum Receiving {
-    No(Vec<u8>),
-    UnderWay(Pending<Vec<u8>>),
+    No,
+    /// Until there is something to read.
+    Waiting(Pending<()>),
     /// The peer has closed its side.
     Ended,
 }
@@ -73,13 +76,30 @@ pub(crate) struct Connection<S: Service> {
     session: S::Session,
     phase: Phase,
     receiving: Receiving,
-    /// What was received and not taken by the session yet: a range of the receive buffer.
-    input: std::ops::Range<usize>,
+    /// What was received and not taken by the session yet.
+    input: Vec<u8>,
     sending: Option<Sending>,
     /// A turn that ended without anything to send although there is more to say.
     pause: Option<Pending<()>>,
     chunk_octets: usize,
     scheduled: Option<Mono>,
+    /// It is an active stream, and its socket is set up for that.
+    is_stream: bool,
+    /// Declared after the session, so dropped after it.
+    _place: Place<S>,
+}
+
+/// A connection's place on its core. When it is given up, the session is gone: what that made ready for others is told.
+struct Place<S: Service> {
+    core: Rc<Core<S>>,
+    key: usize,
+}
+
+impl<S: Service> Drop for Place<S> {
+    fn drop(&mut self) {
+        self.core.remove(self.key);
+        self.core.wake_ready();
+    }
 }
 
 impl<S: Service> Connection<S> {
@@ -95,6 +115,10 @@ impl<S: Service> Connection<S> {
         let session = core
             .service
             .open(pass, key, entry.family, entry.peer, core.now());
+        let place = Place {
+            core: core.clone(),
+            key,
+        };
         Connection {
             core,
             key,
@@ -102,23 +126,26 @@ impl<S: Service> Connection<S> {
             entry,
             session,
             phase: Phase::Open,
-            receiving: Receiving::No(vec![0; RECEIVE_OCTETS]),
-            input: 0..0,
+            receiving: Receiving::No,
+            input: Vec::new(),
             sending: None,
             pause: None,
             chunk_octets: FIRST_CHUNK_OCTETS,
             scheduled: None,
+            is_stream: false,
+            _place: place,
         }
     }
 
     /// Takes in what the kernel has completed; `false` if nothing has.
     fn collect(&mut self, cx: &mut Context<'_>, now: Mono) -> bool {
         let mut any = false;
-        if let Receiving::UnderWay(pending) = &mut self.receiving
-            && let Poll::Ready((result, buffer)) = Pin::new(pending).poll(cx)
+        if let Receiving::Waiting(pending) = &mut self.receiving
+            && Pin::new(pending).poll(cx).is_ready()
         {
             any = true;
-            self.received(result, buffer, now);
+            self.receiving = Receiving::No;
+            self.receive(now);
         }
         if let Some(sending) = &mut self.sending
             && let Poll::Ready((result, chunk)) = Pin::new(&mut sending.pending).poll(cx)
@@ -137,35 +164,38 @@ impl<S: Service> Connection<S> {
         any
     }
 
-    fn received(&mut self, result: io::Result<usize>, buffer: Vec<u8>, now: Mono) {
-        match result {
+    fn receive(&mut self, now: Mono) {
+        let core = self.core.clone();
+        let mut inbox = core.inbox.borrow_mut();
+        match socket::receive(self.socket.as_fd(), &mut inbox) {
             Ok(0) => {
                 self.receiving = Receiving::Ended;
                 match self.phase {
-                    Phase::Open => self.core.service.peer_closed(&mut self.session, now),
+                    Phase::Open => core.service.peer_closed(&mut self.session, now),
                     Phase::Lingering { .. } | Phase::Ending => self.phase = Phase::Ending,
                 }
             }
-            Ok(octets) => {
-                let octets = octets.min(buffer.len());
-                self.receiving = Receiving::No(buffer);
-                match &mut self.phase {
-                    Phase::Open => {
-                        self.input = 0..octets;
-                        self.entry.add_received(octets);
-                    }
-                    Phase::Lingering { discarded, .. } => {
-                        *discarded += octets;
-                        if *discarded > LINGER_OCTETS {
-                            self.abort();
-                        }
-                    }
-                    Phase::Ending => {}
+            Ok(octets) => match &mut self.phase {
+                Phase::Open => {
+                    self.entry.add_received(octets);
+                    let octets = &inbox[..octets];
+                    let taken = offer(&core.service, &mut self.session, octets, now);
+                    self.input = octets[taken..].to_vec();
                 }
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                self.receiving = Receiving::No(buffer)
-            }
+                Phase::Lingering { discarded, .. } => {
+                    *discarded += octets;
+                    if *discarded > LINGER_OCTETS {
+                        self.abort();
+                    }
+                }
+                Phase::Ending => {}
+            },
+            // There is nothing to read after all.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock
+                ) => {}
             Err(_) => {
                 self.receiving = Receiving::Ended;
                 self.abort();
@@ -189,8 +219,7 @@ impl<S: Service> Connection<S> {
                 return self.abort();
             }
         };
-        self.entry.add_sent(octets);
-        self.core.service.written(&mut self.session, octets, now);
+        self.taken(octets, now);
         let taken = before + octets;
         if taken < chunk.length && !matches!(self.phase, Phase::Ending) {
             let (chunk, taken) = self.core.pool.shrink(chunk, taken);
@@ -259,7 +288,12 @@ impl<S: Service> Connection<S> {
             if self.sending.is_none() && self.pause.is_none() {
                 self.produce(now);
                 self.offer_input(now);
+                // The work of a turn is done and there is more: let others have theirs.
+                if self.sending.is_none() && self.core.service.has_output(&self.session) {
+                    self.pause = Some(ring::turn());
+                }
             }
+            self.become_stream();
             match self.core.service.outcome(&self.session) {
                 Outcome::Open => {}
                 Outcome::CloseWhenWritten if self.has_more_to_say() => {}
@@ -267,6 +301,7 @@ impl<S: Service> Connection<S> {
                 Outcome::Abort => self.abort(),
             }
         }
+        self.core.wake_ready();
         self.receive_more();
         self.schedule();
         self.entry.set_state(match self.phase {
@@ -276,6 +311,17 @@ impl<S: Service> Connection<S> {
         });
     }
 
+    fn become_stream(&mut self) {
+        if !self.is_stream
+            && let Some(timeout) = self.core.service.stream_timeout(&self.session)
+        {
+            self.is_stream = true;
+            self.entry.set_stream();
+            // Fails only if the peer has gone, which the next read tells.
+            let _ = socket::prepare_stream(self.socket.as_fd(), timeout);
+        }
+    }
+
     fn has_more_to_say(&self) -> bool {
         self.sending.is_some()
             || self.pause.is_some()
@@ -283,36 +329,64 @@ impl<S: Service> Connection<S> {
     }
 
     fn offer_input(&mut self, now: Mono) {
-        let Receiving::No(buffer) = &self.receiving else {
+        if self.input.is_empty() {
             return;
-        };
-        while !self.input.is_empty() && self.core.service.wants_input(&self.session) {
-            let octets = &buffer[self.input.clone()];
-            let taken = self
-                .core
-                .service
-                .receive(&mut self.session, octets, now)
-                .min(octets.len());
-            self.input.start += taken;
-            if taken == 0 {
-                break;
-            }
+        }
+        let taken = offer(&self.core.service, &mut self.session, &self.input, now);
+        if taken == self.input.len() {
+            self.input = Vec::new();
+        } else {
+            self.input.drain(..taken);
         }
     }
 
     fn produce(&mut self, now: Mono) {
-        let Connection { core, session, .. } = self;
+        let Connection {
+            core,
+            session,
+            socket,
+            ..
+        } = self;
         if !core.service.has_output(session) {
             return;
         }
-        match core.pool.fill(self.chunk_octets, |out, target| {
-            core.service.transmit(session, out, target, now)
-        }) {
-            Some(chunk) => self.send(chunk, 0, now),
-            // The work of a turn was done without anything found to send: let others have theirs.
-            None if core.service.has_output(session) => self.pause = Some(ring::turn()),
-            None => {}
+        let filled = core.pool.fill(
+            self.chunk_octets,
+            |out, target| core.service.transmit(session, out, target, now),
+            |octets| match socket::send(socket.as_fd(), octets) {
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock
+                    ) =>
+                {
+                    Ok(0)
+                }
+                result => result,
+            },
+        );
+        let Ok(Filled { gone, rest }) = filled else {
+            return self.abort();
+        };
+        if gone > 0 {
+            self.taken(gone, now);
         }
+        if let Some(chunk) = rest {
+            return self.send(chunk, 0, now);
+        }
+        if gone > 0 {
+            self.chunk_octets = next_chunk(
+                self.chunk_octets,
+                Duration::ZERO,
+                self.core.pool.chunk_octets(),
+            );
+        }
+    }
+
+    /// The kernel has taken octets.
+    fn taken(&mut self, octets: usize, now: Mono) {
+        self.entry.add_sent(octets);
+        self.core.service.written(&mut self.session, octets, now);
     }
 
     fn send(&mut self, chunk: Chunk, taken: usize, begun: Mono) {
@@ -332,9 +406,8 @@ impl<S: Service> Connection<S> {
             Phase::Lingering { .. } => true,
             Phase::Ending => false,
         };
-        if wanted && let Receiving::No(buffer) = &mut self.receiving {
-            self.receiving =
-                Receiving::UnderWay(ring::receive(&self.socket, std::mem::take(buffer)));
+        if wanted && matches!(self.receiving, Receiving::No) {
+            self.receiving = Receiving::Waiting(ring::readable(&self.socket));
         }
     }
 
@@ -363,7 +436,7 @@ impl<S: Service> Connection<S> {
             self.phase = Phase::Ending;
             return;
         }
-        self.input = 0..0;
+        self.input = Vec::new();
         self.phase = Phase::Lingering {
             until: now + LINGER,
             discarded: 0,
@@ -379,7 +452,7 @@ impl<S: Service> Connection<S> {
 
     fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Ending)
-            && !matches!(self.receiving, Receiving::UnderWay(_))
+            && !matches!(self.receiving, Receiving::Waiting(_))
             && self.sending.is_none()
             && self.pause.is_none()
     }
@@ -416,8 +489,22 @@ impl<S: Service> Drop for Connection<S> {
         if let Some(sending) = &self.sending {
             self.core.pool.write_off(sending.memory);
         }
-        self.core.remove(self.key);
     }
+}
+
+/// Gives a session octets until it wants no more; says how many it has taken.
+fn offer<S: Service>(service: &S, session: &mut S::Session, octets: &[u8], now: Mono) -> usize {
+    let mut taken = 0;
+    while let Some(rest) = octets.get(taken..).filter(|rest| !rest.is_empty())
+        && service.wants_input(session)
+    {
+        let more = service.receive(session, rest, now).min(rest.len());
+        taken += more;
+        if more == 0 {
+            break;
+        }
+    }
+    taken
 }
 
 /// The size of the next chunk, after one that took `elapsed` to be taken by the kernel.

@@ -15,6 +15,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::config::EngineConfig;
 use crate::connection::Connection;
+use crate::fan_out::{self, CommitFlag};
 use crate::pool::Pool;
 use crate::registry::Entry;
 use crate::service::Service;
@@ -22,6 +23,8 @@ use crate::stats::EngineStats;
 use crate::udp;
 use crate::wheel::Wheel;
 
+/// Octets read from a connection in a turn. What the session does not take of them is kept for it.
+const INBOX_OCTETS: usize = 4_096;
 /// How often buffers that are not needed are looked for.
 const TRIM_EVERY: Duration = Duration::from_secs(1);
 /// How long connections may take to end after they were reset.
@@ -64,6 +67,8 @@ impl Signals {
     pub const REPLACED: Signals = Signals(8);
     /// It is to end at once.
     pub const ABORT: Signals = Signals(16);
+    /// Something else than the peer has given it something to do.
+    pub const WAKE: Signals = Signals(32);
 
     /// Whether there is none.
     pub fn is_empty(self) -> bool {
@@ -128,9 +133,14 @@ impl Links {
         }
     }
 
-    fn timer(&self, key: usize) {
+    /// Has a connection take a turn, if it is still there.
+    pub fn wake(&self, key: usize) {
+        self.raise(key, Signals::WAKE);
+    }
+
+    fn raise(&self, key: usize, signal: Signals) {
         if let Some(link) = self.links.borrow_mut().get_mut(key) {
-            link.raise(Signals::TIMER);
+            link.raise(signal);
         }
     }
 
@@ -149,8 +159,10 @@ impl Links {
 
 impl Link {
     fn raise(&mut self, signal: Signals) {
+        let woken = !self.signals.is_empty();
         self.signals.0 |= signal.0;
-        if let Some(waker) = &self.waker {
+        // With signals that it has not taken yet, it has been woken and has not run.
+        if !woken && let Some(waker) = &self.waker {
             waker.wake_by_ref();
         }
     }
@@ -161,12 +173,18 @@ pub(crate) struct Core<S: Service> {
     pub service: S,
     pub pool: Pool,
     pub links: Links,
+    /// What is read lies here until the session has taken it: no connection has a buffer of its own for it.
+    pub inbox: RefCell<Box<[u8]>>,
     pub stats: Arc<EngineStats>,
     clock: Clock,
     wheel: RefCell<Wheel>,
     /// What the timer task sleeps for.
     sleeps_until: Cell<Option<Mono>>,
     earlier: Notify,
+    /// Raised by whoever commits.
+    pub commits: Arc<CommitFlag>,
+    /// Notified on this thread when the flag was raised.
+    pub told_of_commits: Notify,
 }
 
 /// What a core is asked to do.
@@ -179,6 +197,8 @@ pub(crate) enum Command<S: Service> {
     },
     /// Tell a connection something, if it is still open.
     Signal(Arc<Entry>, Signals),
+    /// Look at what was committed.
+    Committed,
     /// Take something over, such as new settings.
     Apply(Box<dyn FnOnce(&S) + Send>),
     /// End all connections and return.
@@ -199,22 +219,31 @@ impl<S: Service> Core<S> {
         config: &EngineConfig,
         clock: Clock,
         stats: Arc<EngineStats>,
+        commits: Arc<CommitFlag>,
     ) -> Rc<Core<S>> {
         Rc::new(Core {
             service,
             pool: Pool::new(config.chunk_octets, config.budget_octets, stats.clone()),
             links: Links::default(),
+            inbox: RefCell::new(vec![0; INBOX_OCTETS].into()),
             stats,
             clock,
             wheel: RefCell::new(Wheel::new(clock.now())),
             sleeps_until: Cell::new(None),
             earlier: Notify::new(),
+            commits,
+            told_of_commits: Notify::new(),
         })
     }
 
     /// The present moment.
     pub fn now(&self) -> Mono {
         self.clock.now()
+    }
+
+    /// Has those connections take a turn that others' sessions have made ready.
+    pub fn wake_ready(&self) {
+        self.service.ready(&mut |key| self.links.wake(key));
     }
 
     /// Has a connection told at `at`, or somewhat earlier.
@@ -251,7 +280,7 @@ impl<S: Service> Core<S> {
             }
             self.wheel
                 .borrow_mut()
-                .expire(now, |key| self.links.timer(key));
+                .expire(now, |key| self.links.raise(key, Signals::TIMER));
         }
     }
 }
@@ -265,6 +294,7 @@ pub(crate) async fn run<S: Service>(
     shutdown_timeout: Duration,
 ) {
     tokio_uring::spawn(core.clone().run_timers());
+    tokio_uring::spawn(fan_out::run(core.clone()));
     let responders: Vec<_> = datagrams
         .into_iter()
         .map(|datagrams| tokio_uring::spawn(udp::serve(core.clone(), datagrams)))
@@ -282,6 +312,7 @@ pub(crate) async fn run<S: Service>(
                 let key = entry.key.load(std::sync::atomic::Ordering::Relaxed);
                 core.links.signal(key, entry.id, signal);
             }
+            Command::Committed => core.told_of_commits.notify_one(),
             Command::Apply(change) => change(&core.service),
             Command::Stop => break,
         }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use leaseq_session::{Admission, Admitted, Counters, Family, Settings};
-use leaseq_store::Reader;
+use leaseq_store::{CommitHook, Reader};
 
 use crate::config::{EngineConfig, Listeners};
 use crate::error::StartError;
@@ -19,6 +19,8 @@ use crate::stats::EngineStats;
 
 /// A running server: it accepts requestors and answers them from the store until it is shut down or dropped.
 pub struct Engine {
+    /// Taken back before the data threads stop.
+    commits: Mutex<Option<CommitHook>>,
     running: Mutex<Running<Leasequery>>,
     registry: Arc<Registry>,
     stats: Arc<EngineStats>,
@@ -53,6 +55,7 @@ impl Engine {
             admission: admission.clone(),
             settings: current.clone(),
         };
+        let commits = reader.clone();
         let make = {
             let (counters, admission) = (counters.clone(), admission.clone());
             move |core: usize| {
@@ -65,11 +68,19 @@ impl Engine {
             }
         };
         let running = Running::start(&config, &placement, &listeners, gate, make)?;
+        let tell = Arc::new(running.on_commit());
+        let hook = {
+            let tell = tell.clone();
+            commits.on_commit(Arc::new(move |_| tell()))
+        };
+        // A stream may have begun, and something been committed, before the hook was there.
+        tell();
         counters.push(admission.counters().clone());
         Ok(Engine {
             registry: running.registry.clone(),
             stats: running.stats.clone(),
             addresses: running.addresses.clone(),
+            commits: Mutex::new(Some(hook)),
             running: Mutex::new(running),
             placement,
             admission,
@@ -125,6 +136,12 @@ impl Engine {
     /// Stops accepting, has running queries end as the protocol says, and returns once every connection has ended:
     /// after the shutdown timeout, those that are left are reset. Does nothing the second time.
     pub fn shutdown(&self) {
+        let hook = self
+            .commits
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        drop(hook);
         self.lock().stop();
     }
 

@@ -136,6 +136,14 @@ impl Service for Leasequery {
         session.replaced();
     }
 
+    fn committed(&self, now: Mono, wake: &mut dyn FnMut(usize)) -> bool {
+        self.turn(now, |turn| self.hub.committed(turn, wake))
+    }
+
+    fn ready(&self, wake: &mut dyn FnMut(usize)) {
+        self.hub.ready(wake);
+    }
+
     fn answer(&self, now: Mono, batch: &mut dyn FnMut(&mut Answer<'_>)) {
         let mut responder = self.responder.borrow_mut();
         self.turn(now, |turn| {

@@ -10,6 +10,7 @@
 //! - `connection`: one task a connection; one receive and one send under way; a turn is one bounded chunk.
 //! - `pool`: what replies may take of a core's memory, so that slow peers hold little and the sum is bounded.
 //! - `wheel`: the deadlines of all connections of a core.
+//! - `fan_out`: what a commit sets off: one wake a core, which has the streams that it concerns woken.
 //! - `ring`: operations of io_uring, which own what the kernel may touch until they have completed.
 //! - `udp`, `mmsg`: datagrams by the batch, one batch a turn.
 //! - `service`: the seam to the protocol; `leasequery` is what runs behind it in a server.
@@ -20,6 +21,7 @@ mod connection;
 mod core;
 mod engine;
 mod error;
+mod fan_out;
 mod leasequery;
 #[cfg(feature = "limit")]
 pub mod limit;

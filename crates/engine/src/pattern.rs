@@ -1,9 +1,11 @@
 //! A protocol for the engine's own tests, with none of DHCP in it: a peer sends numbers, and is sent that many octets
 //! of a pattern for each.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use leaseq_session::{Family, Mono};
@@ -16,6 +18,10 @@ pub(crate) const REQUEST: usize = 8;
 pub(crate) const RESET: u64 = u64::MAX;
 /// A request that makes the session panic.
 pub(crate) const PANIC: u64 = u64::MAX - 1;
+/// A request after which each commit is worth an octet.
+pub(crate) const SUBSCRIBE: u64 = u64::MAX - 2;
+/// Keys of subscribers told of in one call.
+const WAKES: usize = 7;
 /// What is sent last when the server stops.
 pub(crate) const FAREWELL: &[u8] = b"farewell";
 
@@ -34,9 +40,16 @@ pub(crate) struct Pattern {
     pub panics_when_blocked: bool,
     /// Sessions that are open.
     pub open: Arc<AtomicUsize>,
+    /// Commits so far.
+    pub commits: Arc<AtomicU64>,
+    /// Keys of subscribers, each with the commits that were looked at for it.
+    pub subscribers: RefCell<BTreeMap<usize, u64>>,
 }
 
 pub(crate) struct Session {
+    key: usize,
+    /// It is owed an octet for each commit beyond those, if it has subscribed.
+    heard: Option<u64>,
     partial: Vec<u8>,
     wanted: u64,
     at: u64,
@@ -60,9 +73,11 @@ impl Service for Pattern {
     type Pass = ();
     type Session = Session;
 
-    fn open(&self, (): (), _: usize, _: Family, _: SocketAddr, now: Mono) -> Session {
+    fn open(&self, (): (), key: usize, _: Family, _: SocketAddr, now: Mono) -> Session {
         self.open.fetch_add(1, Ordering::SeqCst);
         Session {
+            key,
+            heard: None,
             partial: Vec::new(),
             wanted: 0,
             at: 0,
@@ -86,6 +101,11 @@ impl Service for Pattern {
             match u64::from_be_bytes(request) {
                 RESET => session.outcome = Outcome::Abort,
                 PANIC => panic!("a session that panics"),
+                SUBSCRIBE => {
+                    let heard = self.commits.load(Ordering::SeqCst);
+                    session.heard = Some(heard);
+                    self.subscribers.borrow_mut().insert(session.key, heard);
+                }
                 wanted => {
                     session.wanted = wanted;
                     session.at = 0;
@@ -116,6 +136,12 @@ impl Service for Pattern {
             out[..FAREWELL.len()].copy_from_slice(FAREWELL);
             return FAREWELL.len();
         }
+        if let Some(heard) = &mut session.heard {
+            // Asked for by the engine only if it was woken: nothing else moves `wanted` on.
+            let commits = self.commits.load(Ordering::SeqCst);
+            session.wanted += commits - *heard;
+            *heard = commits;
+        }
         // A little more than asked for, as a whole frame may be.
         let length = (session.wanted - session.at).min(target as u64 + 100) as usize;
         out[..length]
@@ -131,7 +157,12 @@ impl Service for Pattern {
     }
 
     fn has_output(&self, session: &Session) -> bool {
-        session.outcome != Outcome::Abort && (session.farewell || session.at < session.wanted)
+        session.outcome != Outcome::Abort
+            && (session.farewell
+                || session.at < session.wanted
+                || session
+                    .heard
+                    .is_some_and(|heard| heard < self.commits.load(Ordering::SeqCst)))
     }
 
     fn written(&self, session: &mut Session, octets: usize, now: Mono) {
@@ -165,6 +196,21 @@ impl Service for Pattern {
 
     fn replaced(&self, session: &mut Session) {
         self.terminate(session);
+    }
+
+    fn stream_timeout(&self, session: &Session) -> Option<Duration> {
+        session.heard.map(|_| self.timeout)
+    }
+
+    fn committed(&self, _: Mono, wake: &mut dyn FnMut(usize)) -> bool {
+        let commits = self.commits.load(Ordering::SeqCst);
+        let mut subscribers = self.subscribers.borrow_mut();
+        let mut behind = subscribers.iter_mut().filter(|(_, seen)| **seen < commits);
+        for (key, seen) in behind.by_ref().take(WAKES) {
+            *seen = commits;
+            wake(*key);
+        }
+        behind.next().is_some()
     }
 
     fn answer(&self, _: Mono, batch: &mut dyn FnMut(&mut Answer<'_>)) {

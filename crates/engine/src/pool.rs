@@ -2,8 +2,9 @@
 //!
 //! A pending write owns its buffer until the kernel has taken it, so a relay that stops reading keeps one. Two rules
 //! bound that. A chunk may take at most an eighth of what is left of the core's budget, so chunks shrink for all before
-//! the budget is gone. And a chunk of [`OWN_OCTETS`] or less is encoded into one scratch buffer of the core and copied
-//! into memory of just its size, so a slow relay, which is given small chunks, holds a few KiB and not a large buffer.
+//! the budget is gone. And a chunk of [`OWN_OCTETS`] or less is offered to the kernel from the core's own buffer, which
+//! takes all of it as a rule; what it does not take is copied into memory of just its size. So a stream that keeps up
+//! holds nothing, and a slow relay, which is given small chunks, holds a few KiB and not a large buffer.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use crate::stats::EngineStats;
 
 /// The chunk that every connection gets whatever the pressure on memory is, in octets.
 pub const SMALL_CHUNK_OCTETS: usize = 4_096;
-/// The largest chunk that is copied out of the scratch buffer; larger ones get a buffer of the pool.
+/// The largest chunk that is offered to the kernel at once, and else copied out; larger ones keep a buffer of the pool.
 const OWN_OCTETS: usize = 32 << 10;
 /// Small chunks whose memory is kept for the next ones, so that short answers do not allocate.
 const OWN_KEPT: usize = 128;
@@ -33,6 +34,15 @@ impl AsRef<[u8]> for Chunk {
     fn as_ref(&self) -> &[u8] {
         &self.buffer[..self.length]
     }
+}
+
+/// What became of what was encoded.
+#[derive(Default)]
+pub(crate) struct Filled {
+    /// Octets that are done with.
+    pub gone: usize,
+    /// The octets after them.
+    pub rest: Option<Chunk>,
 }
 
 /// The buffers of one core.
@@ -75,36 +85,64 @@ impl Pool {
         self.out_octets.get()
     }
 
-    /// Has `encode` fill a buffer up to about `target` octets (it is given room for a whole frame more) and keeps what it
-    /// wrote; `None` if it wrote nothing.
-    pub fn fill(
+    /// Has `encode` fill a buffer up to about `target` octets (it is given room for a whole frame more). What it wrote is
+    /// kept for an operation of the ring; but if it is little, `offer` is given it first, and says how much of it is
+    /// done with: memory is taken for the rest only.
+    pub fn fill<E>(
         &self,
         target: usize,
         encode: impl FnOnce(&mut [u8], usize) -> usize,
-    ) -> Option<Chunk> {
+        offer: impl FnOnce(&[u8]) -> Result<usize, E>,
+    ) -> Result<Filled, E> {
         let target = target.min(self.allowance());
         if target <= OWN_OCTETS {
             let mut scratch = self.scratch.borrow_mut();
             let length = encode(&mut scratch, target).min(scratch.len());
-            return (length > 0).then(|| self.copy_out(&scratch[..length]));
+            return self.keep_rest(&scratch[..length], offer);
         }
         let mut buffer = self.take_free();
         let length = encode(&mut buffer, target).min(buffer.len());
-        if length == 0 {
-            self.free.borrow_mut().push(buffer);
-            return None;
-        }
         if length <= OWN_OCTETS {
             // There was less to say than hoped for: a short answer must not hold a large buffer.
-            let own = self.copy_out(&buffer[..length]);
+            let kept = self.keep_rest(&buffer[..length], offer);
             self.free.borrow_mut().push(buffer);
-            return Some(own);
+            return kept;
         }
-        Some(self.take_out(Chunk {
-            buffer,
-            length,
-            pooled: true,
-        }))
+        Ok(Filled {
+            gone: 0,
+            rest: Some(self.take_out(Chunk {
+                buffer,
+                length,
+                pooled: true,
+            })),
+        })
+    }
+
+    /// Has a chunk encoded of which nothing is sent yet.
+    #[cfg(test)]
+    pub fn chunk(
+        &self,
+        target: usize,
+        encode: impl FnOnce(&mut [u8], usize) -> usize,
+    ) -> Option<Chunk> {
+        let filled = self.fill(target, encode, |_| Ok::<_, std::convert::Infallible>(0));
+        filled.map_or(None, |filled| filled.rest)
+    }
+
+    fn keep_rest<E>(
+        &self,
+        octets: &[u8],
+        offer: impl FnOnce(&[u8]) -> Result<usize, E>,
+    ) -> Result<Filled, E> {
+        if octets.is_empty() {
+            return Ok(Filled::default());
+        }
+        let gone = offer(octets)?.min(octets.len());
+        let rest = octets.get(gone..).filter(|rest| !rest.is_empty());
+        Ok(Filled {
+            gone,
+            rest: rest.map(|rest| self.copy_out(rest)),
+        })
     }
 
     /// The largest chunk.
@@ -196,7 +234,7 @@ mod tests {
     const MIB: usize = 1 << 20;
 
     fn full(pool: &Pool) -> Chunk {
-        pool.fill(usize::MAX, |out, target| out.len().min(target))
+        pool.chunk(usize::MAX, |out, target| out.len().min(target))
             .expect("something was written")
     }
 
@@ -227,12 +265,41 @@ mod tests {
     #[test]
     fn a_short_answer_holds_no_large_buffer() {
         let pool = Pool::new(MIB, 64 * MIB, Arc::default());
-        let chunk = pool.fill(MIB, |_, _| 100).unwrap();
+        let chunk = pool.chunk(MIB, |_, _| 100).unwrap();
         assert_eq!((chunk.buffer.len(), chunk.length), (100, 100));
         assert_eq!(pool.out_octets(), 100);
         pool.give_back(chunk);
-        assert!(pool.fill(MIB, |_, _| 0).is_none());
+        assert!(pool.chunk(MIB, |_, _| 0).is_none());
         assert_eq!(pool.out_octets(), 0);
+    }
+
+    #[test]
+    fn memory_is_taken_for_what_was_not_sent_at_once_only() {
+        let pool = Pool::new(MIB, 64 * MIB, Arc::default());
+        for target in [OWN_OCTETS, MIB] {
+            let encode = |out: &mut [u8], _| {
+                out[..10].copy_from_slice(b"a decision");
+                10
+            };
+            let offer = |taken: usize| {
+                move |octets: &[u8]| {
+                    assert_eq!(octets, b"a decision");
+                    Ok::<_, ()>(taken)
+                }
+            };
+            let all = pool.fill(target, encode, offer(10)).unwrap();
+            assert!(all.gone == 10 && all.rest.is_none() && pool.out_octets() == 0);
+            let some = pool.fill(target, encode, offer(2)).unwrap();
+            let rest = some.rest.unwrap();
+            assert_eq!((some.gone, rest.as_ref()), (2, &b"decision"[..]));
+            assert_eq!(pool.out_octets(), 8);
+            pool.give_back(rest);
+            assert!(pool.fill(target, encode, |_| Err(())).is_err());
+            assert_eq!(pool.out_octets(), 0);
+        }
+        let long = pool.fill(MIB, |_, target| target, |_| Err(())).unwrap();
+        assert_eq!(long.gone, 0, "much is sent through the ring");
+        pool.give_back(long.rest.unwrap());
     }
 
     #[test]
@@ -240,7 +307,7 @@ mod tests {
         let pool = Pool::new(MIB, 64 * MIB, Arc::default());
         for target in [1, SMALL_CHUNK_OCTETS, OWN_OCTETS, OWN_OCTETS + 1, MIB] {
             let mut room = 0;
-            pool.fill(target, |out, target| {
+            pool.chunk(target, |out, target| {
                 room = out.len() - target;
                 0
             });

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::SystemTime;
 
@@ -19,7 +19,7 @@ const SWEEP_AT_LEAST: usize = 256;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ConnectionState {
-    /// It waits for a query.
+    /// It waits for a query, or for something to tell.
     Idle = 0,
     /// Replies are encoded or on their way into the kernel.
     Sending = 1,
@@ -40,6 +40,8 @@ pub struct ConnectionInfo {
     pub core: usize,
     /// What it is doing.
     pub state: ConnectionState,
+    /// Whether it is an active stream: its one query has no end.
+    pub is_stream: bool,
     /// Octets the kernel has taken for the requestor.
     pub sent_octets: u64,
     /// Octets received from the requestor.
@@ -60,6 +62,7 @@ pub(crate) struct Entry {
     /// Its key on the core, once it has one.
     pub key: AtomicUsize,
     state: AtomicU8,
+    is_stream: AtomicBool,
     sent_octets: AtomicU64,
     received_octets: AtomicU64,
 }
@@ -83,6 +86,7 @@ impl Entry {
             load,
             key: AtomicUsize::new(usize::MAX),
             state: AtomicU8::new(ConnectionState::Idle as u8),
+            is_stream: AtomicBool::new(false),
             sent_octets: AtomicU64::new(0),
             received_octets: AtomicU64::new(0),
         })
@@ -91,6 +95,11 @@ impl Entry {
     /// Notes what the connection is doing.
     pub fn set_state(&self, state: ConnectionState) {
         self.state.store(state as u8, Ordering::Relaxed);
+    }
+
+    /// Notes that the connection is an active stream.
+    pub fn set_stream(&self) {
+        self.is_stream.store(true, Ordering::Relaxed);
     }
 
     /// Counts octets the kernel has taken.
@@ -122,6 +131,7 @@ impl Entry {
             family: self.family,
             core: self.core,
             state,
+            is_stream: self.is_stream.load(Ordering::Relaxed),
             sent_octets: self.sent_octets.load(Ordering::Relaxed),
             received_octets: self.received_octets.load(Ordering::Relaxed),
             since: self.since,

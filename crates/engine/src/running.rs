@@ -10,6 +10,7 @@ use crate::accept::{self, Acceptor, CoreHandle, Listener, StopSignal};
 use crate::config::{EngineConfig, Listeners};
 use crate::core::{self, Clock, Command, Core, Datagrams, Signals};
 use crate::error::StartError;
+use crate::fan_out::CommitFlag;
 use crate::placement::{self, Placement};
 use crate::registry::Registry;
 use crate::ring;
@@ -119,6 +120,12 @@ impl<S: Service> Running<S> {
         let (commands, receiver) = tokio::sync::mpsc::unbounded_channel();
         let (ready, started) = std_mpsc::channel();
         let (config, stats) = (config.clone(), self.stats.clone());
+        let commits: Arc<CommitFlag> = Arc::default();
+        let handle = CoreHandle {
+            commands,
+            load: Arc::default(),
+            commits: commits.clone(),
+        };
         let thread = spawn(format!("leaseq-data-{number}"), move || {
             placement::pin(cpu);
             let runtime = match ring::runtime(&config, threads) {
@@ -126,7 +133,7 @@ impl<S: Service> Running<S> {
                 Err(error) => return drop(ready.send(Err(error))),
             };
             // The service is made here: it need not be able to move between threads.
-            let core = Core::new(make(number), &config, clock, stats);
+            let core = Core::new(make(number), &config, clock, stats, commits);
             if ready.send(Ok(())).is_ok() {
                 runtime.block_on(core::run(
                     core,
@@ -136,10 +143,7 @@ impl<S: Service> Running<S> {
                 ));
             }
         })?;
-        self.cores.push(CoreHandle {
-            commands,
-            load: Arc::default(),
-        });
+        self.cores.push(handle);
         self.core_threads.push(thread);
         started.recv().unwrap_or_else(|_| {
             Err(StartError::System {
@@ -155,6 +159,12 @@ impl<S: Service> Running<S> {
             // Fails only once the core has stopped.
             let _ = core.commands.send(Command::Apply(Box::new(change.clone())));
         }
+    }
+
+    /// What is to be called after each commit, on any thread: it has every core look, and waits for none.
+    pub fn on_commit(&self) -> impl Fn() + Send + Sync + 'static {
+        let cores = self.cores.clone();
+        move || cores.iter().for_each(CoreHandle::committed)
     }
 
     /// Resets a connection; whether there was one of that id.

@@ -1,13 +1,14 @@
 //! How octets are moved, over real sockets: by the pattern protocol, so that only the engine is under test.
 
+use std::cell::RefCell;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::config::{EngineConfig, Listeners};
-use crate::pattern::{FAREWELL, FirstFew, PANIC, Pattern, RESET, octet};
+use crate::pattern::{FAREWELL, FirstFew, PANIC, Pattern, RESET, SUBSCRIBE, octet};
 use crate::placement::Placement;
 use crate::registry::ConnectionState;
 use crate::running::Running;
@@ -43,16 +44,20 @@ impl Default for Setup {
 struct Server {
     running: Running<Pattern>,
     open: Arc<AtomicUsize>,
+    commits: Arc<AtomicU64>,
 }
 
 impl Setup {
     fn start(self) -> Server {
         let open = Arc::new(AtomicUsize::new(0));
+        let commits = Arc::new(AtomicU64::new(0));
         let pattern = Pattern {
             timeout: self.timeout,
             idle_turns: self.idle_turns,
             panics_when_blocked: self.panics_when_blocked,
             open: open.clone(),
+            commits: commits.clone(),
+            subscribers: RefCell::default(),
         };
         let loopback: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let listeners = Listeners {
@@ -68,7 +73,11 @@ impl Setup {
             pattern.clone()
         })
         .unwrap();
-        Server { running, open }
+        Server {
+            running,
+            open,
+            commits,
+        }
     }
 }
 
@@ -418,4 +427,77 @@ fn datagrams_are_answered_beside_streams() {
         assert_eq!(answer[..4], number.to_be_bytes());
     }
     reader.join().unwrap();
+}
+
+/// Subscribes connections, and waits until the server knows of all of them.
+fn subscribe(server: &Server, count: usize) -> Vec<TcpStream> {
+    let mut streams: Vec<TcpStream> = (0..count).map(|_| server.connect()).collect();
+    streams.iter_mut().for_each(|stream| ask(stream, SUBSCRIBE));
+    until("all are streams", || {
+        let list = server.running.registry.list();
+        list.iter().filter(|info| info.is_stream).count() == count
+    });
+    streams
+}
+
+#[test]
+fn a_commit_wakes_every_stream_that_waits() {
+    let server = Setup {
+        threads: 2,
+        ..Setup::default()
+    }
+    .start();
+    let mut streams = subscribe(&server, 100);
+    let mut plain = server.connect();
+    let committed = server.running.on_commit();
+    for _ in 0..20 {
+        server.commits.fetch_add(1, Ordering::SeqCst);
+        committed();
+        for stream in &mut streams {
+            stream.read_exact(&mut [0]).unwrap();
+        }
+    }
+    ask(&mut plain, 10);
+    expect(&mut plain, 10);
+    let list = server.running.registry.list();
+    assert_eq!(list.iter().filter(|info| info.is_stream).count(), 100);
+}
+
+#[test]
+fn no_commit_is_lost_however_they_fall() {
+    let server = Setup::default().start();
+    let mut streams = subscribe(&server, 30);
+    let committed = server.running.on_commit();
+    let total = 5_000;
+    let commits = server.commits.clone();
+    let writer = std::thread::spawn(move || {
+        for _ in 0..total {
+            commits.fetch_add(1, Ordering::SeqCst);
+            committed();
+        }
+    });
+    for stream in &mut streams {
+        expect(stream, total);
+    }
+    writer.join().unwrap();
+    // A stream that is idle again is woken by the next one.
+    server.commits.fetch_add(1, Ordering::SeqCst);
+    server.running.on_commit()();
+    for stream in &mut streams {
+        stream.read_exact(&mut [0]).unwrap();
+    }
+}
+
+#[test]
+fn commits_after_the_engine_has_stopped_do_no_harm() {
+    let mut server = Setup::default().start();
+    let mut streams = subscribe(&server, 3);
+    let committed = server.running.on_commit();
+    server.running.stop();
+    server.commits.fetch_add(1, Ordering::SeqCst);
+    committed();
+    committed();
+    for stream in &mut streams {
+        assert!(drain(stream).0.ends_with(FAREWELL));
+    }
 }

@@ -67,6 +67,18 @@ pub(crate) trait Service: 'static {
     fn terminate(&self, session: &mut Self::Session);
     /// Another connection of the same peer has taken this one's place: end what runs.
     fn replaced(&self, session: &mut Self::Session);
+    /// If the session is an active stream: how long its peer may acknowledge nothing.
+    fn stream_timeout(&self, _session: &Self::Session) -> Option<Duration> {
+        None
+    }
+
+    /// Something was committed: looks at a bounded amount of it and calls `wake` with the key of each connection that has
+    /// something to do now. Says whether there is more to look at, in another turn.
+    fn committed(&self, _now: Mono, _wake: &mut dyn FnMut(usize)) -> bool {
+        false
+    }
+    /// Calls `wake` with the key of each connection that other connections' calls have made ready since the last time.
+    fn ready(&self, _wake: &mut dyn FnMut(usize)) {}
 
     /// Has `batch` answer datagrams with one look at the store.
     fn answer(&self, now: Mono, batch: &mut dyn FnMut(&mut Answer<'_>));

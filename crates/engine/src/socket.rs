@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+use rustix::net::{RecvFlags, SendFlags};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::error::StartError;
@@ -13,6 +14,8 @@ use crate::error::StartError;
 const BACKLOG: i32 = 65_535;
 /// Octets the kernel may hold unsent for a connection: what a blocked relay costs in kernel memory.
 const NOT_SENT_OCTETS: u32 = 128 << 10;
+/// As [`NOT_SENT_OCTETS`], for an active stream.
+const STREAM_NOT_SENT_OCTETS: u32 = 16 << 10;
 /// How much longer than the protocol's own timeout the kernel waits for an acknowledgement.
 const USER_TIMEOUT_MARGIN: Duration = Duration::from_secs(10);
 /// Octets of requests that may wait on a UDP socket.
@@ -88,7 +91,30 @@ pub(crate) fn prepare(socket: &OwnedFd, timeout: Duration) -> io::Result<()> {
     let socket = SockRef::from(socket);
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_notsent_lowat(NOT_SENT_OCTETS)?;
-    socket.set_tcp_user_timeout(Some(timeout + USER_TIMEOUT_MARGIN))
+    socket.set_tcp_user_timeout(Some(timeout.saturating_add(USER_TIMEOUT_MARGIN)))
+}
+
+/// Sets a connection up as an active stream whose peer may acknowledge nothing for `timeout`: little waits unsent in the
+/// kernel, so that what is not told yet can still be overtaken by a newer record of its binding.
+pub(crate) fn prepare_stream(socket: BorrowedFd<'_>, timeout: Duration) -> io::Result<()> {
+    let socket = SockRef::from(&socket);
+    socket.set_tcp_notsent_lowat(STREAM_NOT_SENT_OCTETS)?;
+    socket.set_tcp_user_timeout(Some(timeout.saturating_add(USER_TIMEOUT_MARGIN)))
+}
+
+/// Reads what has come, without waiting; 0: the peer sends no more.
+pub(crate) fn receive(socket: BorrowedFd<'_>, room: &mut [u8]) -> io::Result<usize> {
+    let (octets, _) = rustix::net::recv(socket, room, RecvFlags::DONTWAIT)?;
+    Ok(octets)
+}
+
+/// Sends what the kernel takes without waiting.
+pub(crate) fn send(socket: BorrowedFd<'_>, octets: &[u8]) -> io::Result<usize> {
+    Ok(rustix::net::send(
+        socket,
+        octets,
+        SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
+    )?)
 }
 
 /// Tells the peer that nothing more comes, but still reads.
@@ -115,7 +141,7 @@ pub(crate) fn refuse(socket: OwnedFd) {
     let mut said = [0; 2_048];
     let _ = end_sending(socket.as_fd());
     // Octets left unread would make the close a reset.
-    let _ = rustix::net::recv(&socket, &mut said[..], rustix::net::RecvFlags::DONTWAIT);
+    let _ = receive(socket.as_fd(), &mut said);
 }
 
 /// Octets that the kernel holds for the peer: unsent, or sent and not acknowledged (SIOCOUTQ).
