@@ -243,6 +243,7 @@ impl Plan {
         })?;
         let segment = Segment::new(self.number, header, path, map);
         segment.publish(end, last.next_sequence(), last.last_stamp());
+        segment.note_all();
         Ok(Arc::new(segment))
     }
 }

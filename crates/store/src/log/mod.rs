@@ -14,6 +14,7 @@ mod disk;
 mod error;
 mod format;
 mod home;
+mod landmarks;
 mod map;
 mod pos;
 mod prefetch;

@@ -1,6 +1,6 @@
 //! Cursors: reading the log's records in order, from a place in it to its tail.
 
-use super::format::{BATCH_HEADER, BatchHeader, RecordHeader, SEGMENT_HEADER};
+use super::format::{BATCH_HEADER, BatchHeader, RecordHeader};
 use super::pos::Pos;
 use super::segments::{Segment, Segments};
 
@@ -121,7 +121,7 @@ impl Scan {
         }
     }
 
-    /// Where the cursor stands; if nowhere, or in a segment that is gone, the start of the segment to look in.
+    /// Where the cursor stands; if nowhere, or in a segment that is gone, the last landmark before what is wanted.
     fn place(&self, segments: &Segments) -> Option<Place> {
         if let Some(place) = self.place
             && segments.contains(Pos::new(place.number, 0))
@@ -134,10 +134,88 @@ impl Scan {
             .saturating_sub(1);
         let by_stamp = chain.partition_point(|s| s.last_stamp() < self.from_stamp);
         let segment = chain.get(by_sequence.max(by_stamp))?;
+        let start = segment.start_for(self.next_sequence, self.from_stamp);
         Some(Place {
             number: segment.number,
-            offset: SEGMENT_HEADER,
-            batch_end: SEGMENT_HEADER,
+            offset: start.offset,
+            batch_end: start.batch_end,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::testing::FaultDisk;
+    use super::super::{Home, Identity, Log, LogOptions, LogView, Recovery};
+    use super::*;
+
+    fn opened(dir: &std::path::Path) -> Recovery {
+        let options = LogOptions {
+            segment_size: 1 << 20,
+            sync: false,
+            ahead: false,
+            create: Some(Identity {
+                created: 1,
+                seeds: [1, 2, 3, 4],
+            }),
+            ..LogOptions::default()
+        };
+        let disk = Arc::new(FaultDisk::new(dir).unwrap());
+        Recovery::begin(Home::open(disk, dir, options).unwrap()).unwrap()
+    }
+
+    /// A batch of records of 64 octets.
+    fn append(log: &mut Log, records: u64) {
+        let (first, stamp) = (log.next_sequence(), log.last_stamp() + 1);
+        let mut octets = Vec::new();
+        for sequence in first..first + records {
+            octets.extend_from_slice(&64u32.to_le_bytes());
+            octets.extend_from_slice(&[1, 0, 0, 0]);
+            octets.extend_from_slice(&sequence.to_le_bytes());
+            octets.extend_from_slice(&stamp.to_le_bytes());
+            octets.resize(octets.len() + 40, 0);
+        }
+        log.append(first, first + records, stamp, &octets, records as u32)
+            .unwrap();
+    }
+
+    /// Octets that a new cursor skips over, record by record or batch by batch, to its first record.
+    fn skipped(view: &LogView, from: ScanFrom) -> u64 {
+        let mut scan = Scan::new(from);
+        let place = scan.place(view).unwrap();
+        let (pos, _) = scan.next(view, u64::MAX).unwrap();
+        assert_eq!(pos.number(), place.number);
+        pos.offset() - place.offset
+    }
+
+    #[test]
+    fn a_start_is_found_from_near_by() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut log, _) = opened(dir.path()).replay(&mut |_, _| Ok(())).unwrap();
+        for round in 0..3_000 {
+            append(&mut log, if round % 500 == 7 { 2_000 } else { 1 });
+        }
+        assert!(log.stats().segments > 1);
+        // Two distances between landmarks, and the headers.
+        let near = 2 * 4_096 + 256;
+        let (sequences, stamps) = (log.next_sequence(), log.last_stamp());
+        let check = |view: &LogView, near: u64| {
+            for sequence in (1..sequences).step_by(37) {
+                assert!(skipped(view, ScanFrom::Sequence(sequence)) < near);
+            }
+            for stamp in (1..=stamps).step_by(7) {
+                assert!(skipped(view, ScanFrom::Stamp(stamp)) < near);
+            }
+        };
+        check(&log.view(), near);
+        drop(log);
+        let (log, _) = opened(dir.path()).replay(&mut |_, _| Ok(())).unwrap();
+        check(&log.view(), near);
+        drop(log);
+        // Where only headers of batches were read, a batch may have to be walked too.
+        let (log, _) = opened(dir.path()).skip().unwrap();
+        check(&log.view(), near + 2_000 * 64);
     }
 }

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::format::{SEGMENT_HEADER, SegmentHeader, valid_length};
+use super::format::{
+    BATCH_HEADER, BatchHeader, RecordHeader, SEGMENT_HEADER, SegmentHeader, valid_length,
+};
+use super::landmarks::{Landmark, Landmarks};
 use super::map::SegmentMap;
 use super::pos::Pos;
 use super::prefetch::prefetch;
@@ -26,6 +29,7 @@ pub(super) struct Segment {
     next_sequence: AtomicU64,
     /// Octets of records that nothing refers to any more.
     dead: AtomicU64,
+    landmarks: Landmarks,
 }
 
 impl Segment {
@@ -39,6 +43,7 @@ impl Segment {
         Segment {
             number,
             path,
+            landmarks: Landmarks::new(map.len()),
             map,
             last_stamp: AtomicU64::new(0),
             next_sequence: AtomicU64::new(header.first_sequence),
@@ -52,6 +57,52 @@ impl Segment {
         self.last_stamp.store(stamp, Ordering::Relaxed);
         self.next_sequence.store(next_sequence, Ordering::Relaxed);
         self.map.publish(end);
+    }
+
+    /// Notes where a published batch ends and, given its records, where some of them start. To be called for each batch in
+    /// turn.
+    pub(super) fn note(&self, offset: u64, batch: &BatchHeader, records: Option<&[u8]>) {
+        let end = offset + batch.total();
+        let long = u64::from(batch.octets) >= self.landmarks.apart();
+        let mut rest = records.filter(|_| long).unwrap_or_default();
+        let mut before = None;
+        while let Ok(record) = RecordHeader::parse(rest) {
+            if let Some(before) = before {
+                let at = Landmark {
+                    offset: end - rest.len() as u64,
+                    batch_end: end,
+                };
+                self.landmarks.add(at, record.sequence, before);
+            }
+            before = Some(record.stamp);
+            rest = &rest[record.length..];
+        }
+        let at = Landmark {
+            offset: end,
+            batch_end: end,
+        };
+        self.landmarks.add(at, batch.next_sequence, batch.stamp);
+    }
+
+    /// Notes all that is published of a segment whose batches have not been noted.
+    pub(super) fn note_all(&self) {
+        let octets = self.map.octets();
+        let mut offset = SEGMENT_HEADER;
+        while let Some(rest) = octets.get(offset as usize..)
+            && let Ok(batch) = BatchHeader::parse(rest)
+        {
+            let records = &rest[BATCH_HEADER as usize..batch.total() as usize];
+            self.note(offset, &batch, Some(records));
+            offset += batch.total();
+        }
+    }
+
+    /// A place before which there is nothing that a cursor wants: as [`Landmarks::before`], else the segment's start.
+    pub(super) fn start_for(&self, sequence: u64, stamp: u64) -> Landmark {
+        self.landmarks.before(sequence, stamp).unwrap_or(Landmark {
+            offset: SEGMENT_HEADER,
+            batch_end: SEGMENT_HEADER,
+        })
     }
 
     pub(super) fn last_stamp(&self) -> u64 {

@@ -229,6 +229,7 @@ impl Log {
             file.sync()?;
         }
         segment.publish(offset + batch.total(), batch.next_sequence, batch.stamp);
+        segment.note(offset, batch, Some(records));
         let base = Pos::new(segment.number, offset + BATCH_HEADER);
         self.advance(batch);
         Ok(base)
@@ -286,6 +287,7 @@ impl Log {
             batch.next_sequence,
             batch.stamp,
         );
+        segment.note(SEGMENT_HEADER, batch, Some(records));
         self.next_number += 1;
         let mut segments = Segments::clone(&self.shared.load());
         segments.append(Arc::clone(&segment));
