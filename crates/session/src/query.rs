@@ -77,6 +77,14 @@ pub(crate) trait RunningQuery {
         false
     }
 
+    /// Whether it is an active stream, which ends only with its connection and has that for itself.
+    fn is_stream(&self) -> bool {
+        false
+    }
+
+    /// What the last step wrote is on its way.
+    fn stepped(&mut self, _now: Mono) {}
+
     /// When [`tick`](Self::tick) is to be called next.
     fn deadline(&self) -> Option<Mono> {
         None

@@ -8,6 +8,8 @@
 //! What a record means to a requestor, and how it is written, is the family's: a [`Teller`].
 
 mod hub;
+mod ring;
+mod stream;
 
 use leaseq_store::{LinkId, Record, Stamp};
 use leaseq_wire::{Full, OutBuf};
@@ -15,6 +17,7 @@ use leaseq_wire::{Full, OutBuf};
 use crate::query::QueryContext;
 
 pub use hub::Hub;
+pub(crate) use stream::Stream;
 
 /// An active query that was understood and is permitted.
 pub(crate) struct StreamRequest {
@@ -67,6 +70,12 @@ pub(crate) trait Teller {
 
     /// A teller of the same form whose messages have this transaction id and are not the first of their stream.
     fn with_xid(&self, xid: u32) -> Box<dyn Teller>;
+
+    /// Whether a record may mean something to this requestor, told from the record alone and quickly. It is asked before
+    /// the record is known to be the newest of its binding.
+    fn may_concern(&self, _record: &Record<'_>) -> bool {
+        true
+    }
 
     /// Tells what a record means to this requestor: writes whole frames, or nothing if it is not concerned. The record
     /// is the newest of its binding, or a departure. What is told of the state that follows is `cx.view`'s.

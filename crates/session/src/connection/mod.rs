@@ -6,15 +6,17 @@
 
 mod blocked;
 mod input;
+mod tls_answer;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use leaseq_store::{Stamp, View};
 use leaseq_wire::{OutBuf, frame};
 
-use crate::active::Hub;
+use crate::active::{Hub, Stream};
 use crate::admission::{Admitted, ConnectionId};
 use crate::counters::{CloseReason, Counters, FamilyCounters};
 use crate::query::{Opened, QueryContext, Quota, RunningQuery, StepEnd};
@@ -22,6 +24,7 @@ use crate::settings::{Family, Settings};
 use crate::{Mono, v4, v6};
 use blocked::Outgoing;
 use input::{Input, Next};
+use tls_answer::TlsAnswer;
 
 /// What one query may spend before another query of the connection has its turn.
 const TURN: Quota = Quota {
@@ -144,11 +147,28 @@ impl Connection {
     /// Whether octets may be given to [`receive`](Self::receive). If not, they are to be kept (and no more read) until
     /// a transmit or a tick has changed that.
     pub fn wants_input(&self) -> bool {
+        let most = self.settings.limits.max_queries_per_connection.max(1) as usize;
+        // Beside a stream one more message is read, which is refused; and so its requestor's end is seen.
+        let most = if self.is_stream() { 2 } else { most };
         self.closing.is_none()
             && !self.aborted
             && !self.peer_closed
             && !self.input.is_delayed()
-            && self.queries.len() < self.settings.limits.max_queries_per_connection.max(1) as usize
+            && self.queries.len() < most
+    }
+
+    /// Whether it has become an active stream.
+    pub fn is_stream(&self) -> bool {
+        self.queries.iter().any(|query| query.is_stream())
+    }
+
+    /// How long the requestor may acknowledge nothing of what is sent to it.
+    pub fn send_timeout(&self) -> Duration {
+        if self.is_stream() {
+            self.settings.active.send_timeout
+        } else {
+            self.settings.limits.data_timeout
+        }
     }
 
     /// Takes octets from the requestor and starts the queries in them. Returns how many were taken; what is left is to
@@ -174,19 +194,23 @@ impl Connection {
 
     /// The requestor has closed its side: a read returned nothing. To be told once everything read before it is taken.
     ///
-    /// A DHCPv4 connection is closed then (RFC 6926 §8.5); a DHCPv6 one when its queries are finished (RFC 5460 §5.4).
+    /// A DHCPv4 connection is closed then (RFC 6926 §8.5); a DHCPv6 one when its queries are finished (RFC 5460 §5.4). An
+    /// active query would never be: it ends then (RFC 7653 §9.5).
     pub fn peer_closed(&mut self, _now: Mono) {
         self.peer_closed = true;
         if self.family == Family::V4 {
             self.queries.clear();
             self.input.release();
+        } else if self.is_stream() {
+            self.close(CloseReason::PeerClosed);
         }
         self.close_if_drained();
     }
 
     /// Whether [`transmit`](Self::transmit) has something to do.
     pub fn has_output(&self) -> bool {
-        !self.aborted && (!self.queries.is_empty() || self.input.is_due())
+        !self.aborted
+            && (self.input.is_due() || self.queries.iter().any(|query| !query.is_waiting()))
     }
 
     /// Writes replies, as whole frames, until about `target` octets are written or there is nothing left to say.
@@ -204,6 +228,7 @@ impl Connection {
         }
         let mut out = OutBuf::new(out);
         let mut examined = TURN_EXAMINED;
+        let mut waiting = 0;
         while !self.queries.is_empty() && out.len() < target && examined > 0 {
             self.next %= self.queries.len();
             let room = target - out.len();
@@ -241,7 +266,13 @@ impl Connection {
                     self.turn = TURN;
                     self.query_done(empty, close, turn.now);
                 }
-                Ok(StepEnd::Waiting) => break,
+                Ok(StepEnd::Waiting) => {
+                    waiting += 1;
+                    self.next += 1;
+                    if waiting >= self.queries.len() {
+                        break;
+                    }
+                }
                 // A message that does not fit into an empty buffer never will.
                 Err(_) if out.is_empty() => {
                     self.queries.remove(self.next);
@@ -253,8 +284,10 @@ impl Connection {
             examined = quota.examined.min(examined - 1);
         }
         let octets = out.len();
-        self.outgoing
-            .send(octets, turn.now, self.settings.limits.data_timeout);
+        for query in &mut self.queries {
+            query.stepped(turn.now);
+        }
+        self.outgoing.send(octets, turn.now, self.send_timeout());
         self.count().sent_octets.add(octets as u64);
         octets
     }
@@ -279,15 +312,17 @@ impl Connection {
                 .delayed_until()
                 .or_else(|| self.waits_for_query_until()),
         };
+        let queries = self.queries.iter().filter_map(|query| query.deadline());
         [waiting, self.outgoing.look_at()]
             .into_iter()
             .flatten()
+            .chain(queries)
             .min()
     }
 
     /// A deadline has come. `unacknowledged`: octets in the kernel that the requestor has not acknowledged yet.
     pub fn tick(&mut self, now: Mono, unacknowledged: usize) {
-        let timeout = self.settings.limits.data_timeout;
+        let timeout = self.send_timeout();
         if !self.aborted && self.outgoing.is_blocked(now, unacknowledged, timeout) {
             return self.abort(CloseReason::SendBlocked);
         }
@@ -295,6 +330,9 @@ impl Connection {
             return;
         }
         self.input.pass_delay(now);
+        for query in &mut self.queries {
+            query.tick(now);
+        }
         if self
             .waits_for_query_until()
             .is_some_and(|until| until <= now)
@@ -362,16 +400,49 @@ impl Connection {
             Family::V4 => v4::open(&cx, message),
             Family::V6 => v6::open(&cx, message),
         };
+        // An active query has a connection to itself (RFC 7724 §7.1, RFC 7653 §9.4).
+        let beside = match &opened {
+            Opened::Stream(_) => !self.queries.is_empty(),
+            Opened::Query(_) => self.is_stream(),
+            _ => false,
+        };
+        let opened = match self.family {
+            _ if !beside => opened,
+            Family::V4 => v4::beside(&cx, message),
+            Family::V6 => v6::beside(&cx, message),
+        };
         match opened {
             Opened::Query(mut query) => {
                 let xid = query.xid();
-                if self.queries.iter().any(|other| other.xid() == xid) {
+                let duplicate = self.queries.iter().any(|other| other.xid() == xid);
+                if duplicate {
                     query.refuse_duplicate();
+                }
+                if duplicate || beside {
+                    // The refusal is the next thing said.
                     self.next = self.queries.len();
                 }
                 self.queries.push(query);
             }
-            Opened::Stream(_) | Opened::Tls { .. } => self.close(CloseReason::UnsupportedMessage),
+            Opened::Stream(_) if !self.settings.active.insecure => {
+                self.close(CloseReason::TlsRequired);
+            }
+            Opened::Stream(request) => self.queries.push(Box::new(Stream::new(
+                Rc::clone(&self.hub),
+                self.key,
+                self.family,
+                Arc::clone(&self.settings),
+                Arc::clone(self.admitted.rule()),
+                Arc::clone(&self.counters),
+                request,
+                turn.now,
+            ))),
+            Opened::Tls { xid } => self.queries.push(Box::new(TlsAnswer {
+                family: self.family,
+                xid,
+                refused: Some("TLS is not enabled"),
+                close: None,
+            })),
             Opened::Discarded => {}
             Opened::Close(reason) => self.close(reason),
         }

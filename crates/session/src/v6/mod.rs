@@ -14,7 +14,7 @@ mod source;
 pub(crate) mod udp;
 mod wanted;
 
-pub(crate) use active::beside;
+pub(crate) use active::{beside, scopes};
 
 use leaseq_wire::v6::message_type;
 

@@ -1,0 +1,571 @@
+//! One active stream: catching up, lagging, or at the log's tail.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use leaseq_store::{LogCursor, Record, ScanFrom, Stamp};
+use leaseq_wire::frame::{self, Split};
+use leaseq_wire::{Full, OutBuf};
+
+use super::hub::{Hub, Joining, Shared};
+use super::{Say, StreamRequest, Teller, Told};
+use crate::Mono;
+use crate::counters::{Counters, FamilyCounters, QueryEnd};
+use crate::query::{QueryContext, Quota, RunningQuery, StepEnd};
+use crate::settings::{Family, RequestorRule, Settings};
+
+/// Octets that what one record means may take at most, where it does not fit into one buffer.
+const MOST_SPILLED: usize = 64 << 20;
+
+/// An active stream. It runs until it is terminated, or dropped with its connection.
+pub(crate) struct Stream {
+    hub: Rc<Hub>,
+    /// Its number at the hub.
+    member: usize,
+    family: Family,
+    settings: Arc<Settings>,
+    rule: Arc<RequestorRule>,
+    counters: Arc<Counters>,
+    xid: u32,
+    teller: Box<dyn Teller>,
+    since: Option<u32>,
+    begun: bool,
+    /// Its own teller has said something: the first message of a stream is like no other.
+    said: bool,
+    can_share: bool,
+    /// It reads the log by itself; else it is at the tail.
+    reading: Option<Reading>,
+    /// What precedes the tail is being told because a time was asked for.
+    catching_up: bool,
+    /// The newest time that was given as base-time.
+    base: Stamp,
+    /// Frames that did not fit into a buffer together.
+    spill: Vec<u8>,
+    /// When something was said last.
+    said_at: Mono,
+    keepalive_due: bool,
+    /// Something was said in the last step.
+    wrote: bool,
+    ending: Option<&'static str>,
+}
+
+/// A stream's own reading of the log.
+struct Reading {
+    cursor: LogCursor,
+    /// Records before this sequence have been told.
+    from: u64,
+    /// Every record that was committed before has been read.
+    read: Stamp,
+    /// What compaction had dropped when the reading began.
+    dropped: Stamp,
+}
+
+/// What was said in a step.
+#[derive(Default)]
+struct Sent {
+    messages: u64,
+    bindings: u64,
+}
+
+impl Sent {
+    fn add(&mut self, told: Told) {
+        self.messages += u64::from(told.messages);
+        self.bindings += u64::from(told.bindings);
+    }
+}
+
+/// Whether there is more to tell.
+#[derive(PartialEq, Eq)]
+enum Next {
+    Told,
+    Nothing,
+}
+
+impl Stream {
+    /// Begins a stream for the connection of that key.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "called in one place, with what a connection is made of"
+    )]
+    pub(crate) fn new(
+        hub: Rc<Hub>,
+        key: usize,
+        family: Family,
+        settings: Arc<Settings>,
+        rule: Arc<RequestorRule>,
+        counters: Arc<Counters>,
+        request: StreamRequest,
+        now: Mono,
+    ) -> Stream {
+        let member = hub.lock().add(key);
+        counters.of(family).streams_opened.increment();
+        Stream {
+            hub,
+            member,
+            family,
+            settings,
+            rule,
+            counters,
+            xid: request.xid,
+            can_share: request.teller.shared_form().is_some(),
+            teller: request.teller,
+            since: request.since,
+            begun: false,
+            said: false,
+            reading: None,
+            catching_up: false,
+            base: Stamp::default(),
+            spill: Vec::new(),
+            said_at: now,
+            keepalive_due: false,
+            wrote: false,
+            ending: None,
+        }
+    }
+
+    fn count(&self) -> &FamilyCounters {
+        self.counters.of(self.family)
+    }
+
+    fn run(
+        &mut self,
+        cx: &QueryContext<'_>,
+        out: &mut OutBuf<'_>,
+        quota: &mut Quota,
+        sent: &mut Sent,
+    ) -> Result<StepEnd, Full> {
+        self.unspill(out)?;
+        if !self.begun {
+            self.begin(cx, out, sent)?;
+        }
+        if let Some(text) = self.ending {
+            let base = self.base_time(cx);
+            self.say(cx, Say::Terminated(text), base, out, sent)?;
+            let ended = &self.count().ended;
+            ended.of(QueryEnd::QueryTerminated).increment();
+            return Ok(StepEnd::Done {
+                empty: false,
+                close: None,
+            });
+        }
+        while !quota.is_spent() {
+            let before = (out.len(), sent.bindings);
+            let next = match self.reading.take() {
+                Some(reading) => self.read(cx, reading, out, quota, sent)?,
+                None => self.tell_tail(cx, out, quota, sent)?,
+            };
+            quota.octets = quota.octets.saturating_sub(out.len() - before.0);
+            let bindings = usize::try_from(sent.bindings - before.1).unwrap_or(usize::MAX);
+            quota.bindings = quota.bindings.saturating_sub(bindings);
+            self.unspill(out)?;
+            if next == Next::Nothing {
+                return Ok(StepEnd::Waiting);
+            }
+        }
+        Ok(StepEnd::More)
+    }
+
+    /// Says what a stream begins with, and finds the place to tell from.
+    fn begin(
+        &mut self,
+        cx: &QueryContext<'_>,
+        out: &mut OutBuf<'_>,
+        sent: &mut Sent,
+    ) -> Result<(), Full> {
+        let dropped = cx.view.dropped_until();
+        let data_missing = self
+            .since
+            .is_some_and(|since| dropped > Stamp::default() && since <= dropped.seconds());
+        let since = self.since.filter(|_| !data_missing);
+        let from_stamp = since.map(|since| Stamp::from_millis(u64::from(since) * 1_000));
+        let base = from_stamp.map_or(cx.server_time, |stamp| stamp.min(cx.server_time));
+        self.say(cx, Say::Begin { data_missing }, base, out, sent)?;
+        self.begun = true;
+        if data_missing {
+            self.count().data_missing.increment();
+        }
+        match from_stamp {
+            Some(stamp) => {
+                self.catching_up = true;
+                self.reading = Some(Reading {
+                    cursor: LogCursor::new(ScanFrom::Stamp(stamp)),
+                    from: 0,
+                    read: base,
+                    dropped,
+                });
+            }
+            None => self.join(cx),
+        }
+        Ok(())
+    }
+
+    /// Reads the next record of the log, or goes on at its tail.
+    fn read(
+        &mut self,
+        cx: &QueryContext<'_>,
+        mut reading: Reading,
+        out: &mut OutBuf<'_>,
+        quota: &mut Quota,
+        sent: &mut Sent,
+    ) -> Result<Next, Full> {
+        let dropped = cx.view.dropped_until();
+        if dropped > reading.dropped && dropped >= reading.read {
+            let said = self.miss(cx, out, sent);
+            if said.is_err() {
+                self.reading = Some(reading);
+            }
+            return said.map(|()| Next::Told);
+        }
+        let here = reading.cursor.clone();
+        let Some(record) = cx.view.next_record(&mut reading.cursor) else {
+            if self.catching_up {
+                let said = self.say(cx, Say::CatchUpComplete, cx.server_time, out, sent);
+                if let Err(full) = said {
+                    self.reading = Some(reading);
+                    return Err(full);
+                }
+                self.catching_up = false;
+                self.count().caught_up.increment();
+            }
+            self.join(cx);
+            return Ok(Next::Told);
+        };
+        quota.examined = quota.examined.saturating_sub(1);
+        let (sequence, stamp) = (record.sequence(), record.stamp());
+        if sequence >= reading.from
+            && self.teller.may_concern(&record)
+            && cx.view.is_newest(&record)
+            && let Err(full) = self.tell(cx, &record, out, sent)
+        {
+            reading.cursor = here;
+            self.reading = Some(reading);
+            return Err(full);
+        }
+        reading.read = stamp;
+        self.reading = Some(reading);
+        Ok(Next::Told)
+    }
+
+    /// Tells what waits for a stream at the tail.
+    fn tell_tail(
+        &mut self,
+        cx: &QueryContext<'_>,
+        out: &mut OutBuf<'_>,
+        quota: &mut Quota,
+        sent: &mut Sent,
+    ) -> Result<Next, Full> {
+        if self.hub.lock().is_sharing(self.member) {
+            return self.copy_shared(cx, out, sent);
+        }
+        let waiting = {
+            let hub = self.hub.lock();
+            let overrun = hub.is_overrun(self.member);
+            hub.pending(self.member).map(|pending| {
+                let cursor = pending.cursor.clone();
+                (cursor, pending.sequence, pending.stamp, overrun)
+            })
+        };
+        let Some((mut cursor, sequence, stamp, overrun)) = waiting else {
+            if self.can_share && self.said {
+                let joining = joining(self, 0);
+                self.hub.lock().share(self.member, cx.view, &joining);
+            }
+            return Ok(Next::Nothing);
+        };
+        let dropped = cx.view.dropped_until();
+        if dropped >= stamp {
+            return self.miss(cx, out, sent).map(|()| Next::Told);
+        }
+        if overrun {
+            self.fall_behind(cx, cursor, sequence, stamp);
+            return Ok(Next::Told);
+        }
+        quota.examined = quota.examined.saturating_sub(1);
+        // A record that was superseded meanwhile may have been compacted away: its successor waits too.
+        if let Some(record) = cx.view.next_record(&mut cursor)
+            && record.sequence() == sequence
+            && cx.view.is_newest(&record)
+        {
+            self.tell(cx, &record, out, sent)?;
+        }
+        self.hub.lock().told(self.member);
+        Ok(Next::Told)
+    }
+
+    /// Copies the next messages that are shared with other streams.
+    fn copy_shared(
+        &mut self,
+        cx: &QueryContext<'_>,
+        out: &mut OutBuf<'_>,
+        sent: &mut Sent,
+    ) -> Result<Next, Full> {
+        let mut hub = self.hub.lock();
+        let (place, sequence) = match hub.shared(self.member) {
+            Shared::None => {
+                hub.shared_all(self.member);
+                return Ok(Next::Nothing);
+            }
+            Shared::Lost(cursor, from) => {
+                drop(hub);
+                self.fall_behind(cx, cursor, from, self.base);
+                return Ok(Next::Told);
+            }
+            Shared::Entry(entry) => {
+                let length = entry.frames.len();
+                let fits = length <= out.remaining();
+                if !fits && !out.is_empty() {
+                    return Err(Full);
+                }
+                let room = if fits {
+                    out.reserve(length)?
+                } else {
+                    self.spill.resize(length, 0);
+                    &mut self.spill
+                };
+                room.copy_from_slice(entry.frames);
+                set_xid(room, self.family, self.xid);
+                self.base = self.base.max(Stamp::from_millis(entry.stamp));
+                sent.messages += u64::from(entry.messages);
+                sent.bindings += u64::from(entry.bindings);
+                (entry.next, entry.sequence)
+            }
+        };
+        hub.shared_up_to(self.member, place, sequence);
+        Ok(Next::Told)
+    }
+
+    /// Reads the log from this place on, without what precedes the sequence: more waits than is held for a stream.
+    fn fall_behind(&mut self, cx: &QueryContext<'_>, cursor: LogCursor, from: u64, read: Stamp) {
+        self.hub.lock().leave(self.member);
+        self.count().lagged.increment();
+        self.reading = Some(Reading {
+            cursor,
+            from,
+            read,
+            // What may have been dropped of what is read is found missing at once.
+            dropped: Some(cx.view.dropped_until())
+                .filter(|dropped| *dropped < read)
+                .unwrap_or_default(),
+        });
+    }
+
+    /// Says that not everything can be told any more, and goes on at the tail.
+    fn miss(
+        &mut self,
+        cx: &QueryContext<'_>,
+        out: &mut OutBuf<'_>,
+        sent: &mut Sent,
+    ) -> Result<(), Full> {
+        self.say(cx, Say::DataMissing, cx.server_time, out, sent)?;
+        self.catching_up = false;
+        self.count().data_missing.increment();
+        self.hub.lock().leave(self.member);
+        self.join(cx);
+        Ok(())
+    }
+
+    /// Goes on at the tail, with what was not visible yet when the view was taken.
+    fn join(&mut self, cx: &QueryContext<'_>) {
+        let from = cx.view.published().sequence.saturating_add(1);
+        let joining = joining(self, from);
+        if !self.hub.lock().join(self.member, cx.view, &joining) {
+            self.reading = Some(Reading {
+                cursor: LogCursor::new(ScanFrom::Sequence(from)),
+                from,
+                read: self.base,
+                dropped: cx.view.dropped_until(),
+            });
+        }
+    }
+
+    fn tell(
+        &mut self,
+        cx: &QueryContext<'_>,
+        record: &Record<'_>,
+        out: &mut OutBuf<'_>,
+        sent: &mut Sent,
+    ) -> Result<(), Full> {
+        let base = record.stamp();
+        let told = match self.teller.record(cx, record, base, out) {
+            Err(_) if out.is_empty() => self.tell_at_length(cx, record)?,
+            told => told?,
+        };
+        if told.messages > 0 {
+            self.said = true;
+            self.base = self.base.max(base);
+        }
+        sent.add(told);
+        Ok(())
+    }
+
+    /// Tells a record in as many octets as it takes, to be handed out piece by piece.
+    fn tell_at_length(&mut self, cx: &QueryContext<'_>, record: &Record<'_>) -> Result<Told, Full> {
+        let mut room = 4 * frame::MAX_MESSAGE;
+        loop {
+            let mut octets = vec![0; room];
+            let mut out = OutBuf::new(&mut octets);
+            match self.teller.record(cx, record, record.stamp(), &mut out) {
+                Ok(told) => {
+                    let length = out.len();
+                    octets.truncate(length);
+                    self.spill = octets;
+                    return Ok(told);
+                }
+                Err(full) if room >= MOST_SPILLED => return Err(full),
+                Err(_) => room *= 4,
+            }
+        }
+    }
+
+    /// Hands out frames that did not fit before.
+    fn unspill(&mut self, out: &mut OutBuf<'_>) -> Result<(), Full> {
+        let mut done = 0;
+        let result = loop {
+            let Split::Frame { consumed, .. } = frame::split(&self.spill[done..]) else {
+                done = self.spill.len();
+                break Ok(());
+            };
+            if let Err(full) = out.put(&self.spill[done..done + consumed]) {
+                break Err(full);
+            }
+            done += consumed;
+        };
+        if done == self.spill.len() {
+            self.spill = Vec::new();
+        } else {
+            self.spill.drain(..done);
+        }
+        result
+    }
+
+    fn say(
+        &mut self,
+        cx: &QueryContext<'_>,
+        say: Say,
+        base: Stamp,
+        out: &mut OutBuf<'_>,
+        sent: &mut Sent,
+    ) -> Result<(), Full> {
+        let base = base.max(self.base);
+        let messages = self.teller.say(cx, say, base, out)?;
+        if messages > 0 {
+            self.said = true;
+            self.base = base;
+            sent.messages += u64::from(messages);
+        }
+        Ok(())
+    }
+
+    /// A time before which nothing lies that was not told.
+    fn base_time(&self, cx: &QueryContext<'_>) -> Stamp {
+        match &self.reading {
+            Some(reading) => reading.read.min(cx.server_time),
+            None => self
+                .hub
+                .lock()
+                .base_time(self.member, cx.view, cx.server_time),
+        }
+    }
+}
+
+fn joining(stream: &Stream, from: u64) -> Joining<'_> {
+    Joining {
+        settings: &stream.settings,
+        rule: &stream.rule,
+        counters: &stream.counters,
+        teller: &*stream.teller,
+        share: stream.can_share && stream.said,
+        from,
+    }
+}
+
+impl RunningQuery for Stream {
+    fn xid(&self) -> u32 {
+        self.xid
+    }
+
+    fn step(
+        &mut self,
+        cx: &QueryContext<'_>,
+        out: &mut OutBuf<'_>,
+        quota: &mut Quota,
+    ) -> Result<StepEnd, Full> {
+        let before = out.len();
+        let mut sent = Sent::default();
+        let mut result = self.run(cx, out, quota, &mut sent);
+        if self.keepalive_due && out.len() == before && !matches!(result, Ok(StepEnd::Done { .. }))
+        {
+            let base = self.base_time(cx);
+            match self.say(cx, Say::Keepalive, base, out, &mut sent) {
+                Ok(()) => self.count().keepalives.increment(),
+                Err(full) => result = Err(full),
+            }
+        }
+        self.wrote |= out.len() > before;
+        self.count().sent_messages.add(sent.messages);
+        self.count().bindings.add(sent.bindings);
+        result
+    }
+
+    fn is_stream(&self) -> bool {
+        true
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.begun
+            && self.ending.is_none()
+            && !self.keepalive_due
+            && self.reading.is_none()
+            && self.spill.is_empty()
+            && self.hub.lock().is_told(self.member)
+    }
+
+    fn stepped(&mut self, now: Mono) {
+        if std::mem::take(&mut self.wrote) {
+            self.said_at = now;
+            self.keepalive_due = false;
+        }
+    }
+
+    fn deadline(&self) -> Option<Mono> {
+        (!self.keepalive_due).then(|| self.said_at + self.settings.active.idle_timeout)
+    }
+
+    fn tick(&mut self, now: Mono) {
+        self.keepalive_due |= now >= self.said_at + self.settings.active.idle_timeout;
+    }
+
+    fn terminate(&mut self, text: &'static str) {
+        self.ending = self.ending.or(Some(text));
+    }
+
+    /// Its own transaction id is no reason to end: the newcomer is refused.
+    fn refuse_duplicate(&mut self) {}
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.count().streams_closed.increment();
+        self.hub.lock().remove(self.member);
+    }
+}
+
+/// Writes the transaction id into each of the frames.
+fn set_xid(frames: &mut [u8], family: Family, xid: u32) {
+    let mut rest = frames;
+    while let Some((length, message)) = rest.split_first_chunk_mut::<{ frame::HEADER }>() {
+        let length = usize::from(u16::from_be_bytes(*length));
+        let Some((message, next)) = message.split_at_mut_checked(length) else {
+            return;
+        };
+        let octets = xid.to_be_bytes();
+        let (at, octets) = match family {
+            Family::V4 => (4..8, &octets[..]),
+            Family::V6 => (1..4, &octets[1..]),
+        };
+        if let Some(place) = message.get_mut(at) {
+            place.copy_from_slice(octets);
+        }
+        rest = next;
+    }
+}
