@@ -311,9 +311,31 @@ fn options_that_overrun_are_a_malformed_query() {
 }
 
 #[test]
+fn tls_is_refused_where_there_is_none_and_the_connection_stays() {
+    let server = server_with(settings(), 1, 3);
+    let mut requestor = server.connect();
+    requestor.ask(&Query4 {
+        message_type: 18,
+        ..Query4::bulk(9)
+    });
+    requestor.run(&server);
+    let messages = requestor.messages();
+    assert_eq!(messages.len(), 1);
+    assert_eq!(
+        (
+            messages[0].message_type,
+            messages[0].xid,
+            messages[0].status()
+        ),
+        (18, 9, Some(8))
+    );
+    assert_eq!(requestor.connection.fate(), Fate::Open);
+}
+
+#[test]
 fn an_unsupported_message_type_closes_the_connection() {
     let server = server_with(settings(), 1, 3);
-    for message_type in [1, 3, 10, 13, 15, 16, 18, 200] {
+    for message_type in [1, 3, 10, 13, 15, 16, 200] {
         let mut requestor = server.connect();
         requestor.ask(&Query4 {
             message_type,
