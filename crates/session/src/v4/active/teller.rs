@@ -219,3 +219,6 @@ impl Teller for Teller4 {
         Ok(1)
     }
 }
+
+#[cfg(test)]
+mod tests;
