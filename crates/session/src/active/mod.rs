@@ -10,6 +10,8 @@
 mod hub;
 mod ring;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use leaseq_store::{LinkId, Record, Stamp};
 use leaseq_wire::{Full, OutBuf};

@@ -457,7 +457,7 @@ impl Stream {
     }
 
     /// A time before which nothing lies that was not told.
-    fn base_time(&self, cx: &QueryContext<'_>) -> Stamp {
+    pub(super) fn base_time(&self, cx: &QueryContext<'_>) -> Stamp {
         match &self.reading {
             Some(reading) => reading.read.min(cx.server_time),
             None => self

@@ -1,0 +1,501 @@
+//! How streams and the hub share the log between them, with a protocol of a few lines in place of a family's.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use leaseq_store::{
+    Bind4, Event, Event4, ManualClock, Options, Reader, Record, Stamp, State, Store, SyncMode,
+    Topology,
+};
+use leaseq_wire::{Full, OutBuf, frame};
+
+use super::{Hub, Say, Scope, Stream, StreamRequest, Teller, Told};
+use crate::Mono;
+use crate::connection::Turn;
+use crate::counters::Counters;
+use crate::query::{QueryContext, Quota, RunningQuery, StepEnd};
+use crate::settings::{Family, RequestorRule, Settings};
+
+/// Octets of a frame about a binding, of whatever else is said, and where the transaction id lies.
+const XID_AT: usize = 4;
+
+/// Tells sequence and address of each record as one frame, padded to a length.
+struct Plain {
+    xid: u32,
+    relay_id: Option<Vec<u8>>,
+    padding: usize,
+    /// Records encoded by tellers of this kind.
+    encoded: Rc<Cell<usize>>,
+}
+
+fn put(out: &mut OutBuf<'_>, xid: u32, kind: u8, body: &[u8]) -> Result<(), Full> {
+    let start = frame::begin(out)?;
+    let written = (|| {
+        out.put(&[kind, 0, 0, 0])?;
+        out.put_u32(xid)?;
+        out.put(body)
+    })();
+    if written.is_err() {
+        frame::cancel(out, start);
+        return Err(Full);
+    }
+    frame::end(out, start).map(|_| ())
+}
+
+fn bind<'r>(record: &Record<'r>) -> Option<Bind4<'r>> {
+    match record {
+        Record::Bind4(bind) => Some(*bind),
+        _ => None,
+    }
+}
+
+impl Teller for Plain {
+    fn scope(&self) -> Scope<'_> {
+        self.relay_id.as_deref().map_or(Scope::V4, Scope::RelayId4)
+    }
+
+    fn shared_form(&self) -> Option<Vec<u8>> {
+        self.relay_id.is_none().then(|| vec![self.padding as u8])
+    }
+
+    fn with_xid(&self, xid: u32) -> Box<dyn Teller> {
+        Box::new(Plain {
+            xid,
+            relay_id: self.relay_id.clone(),
+            encoded: Rc::clone(&self.encoded),
+            ..*self
+        })
+    }
+
+    fn record(
+        &mut self,
+        _cx: &QueryContext<'_>,
+        record: &Record<'_>,
+        base: Stamp,
+        out: &mut OutBuf<'_>,
+    ) -> Result<Told, Full> {
+        let Some(bind) = bind(record)
+            .filter(|bind| self.relay_id.is_none() || bind.relay_id() == self.relay_id.as_deref())
+        else {
+            return Ok(Told::default());
+        };
+        self.encoded.set(self.encoded.get() + 1);
+        let start = out.len();
+        let body = [
+            &bind.address().octets()[..],
+            &record.sequence().to_be_bytes(),
+            &base.millis().to_be_bytes(),
+            &[bind.state() as u8],
+        ]
+        .concat();
+        let mut messages = 1;
+        put(out, self.xid, 1, &body)?;
+        for _ in 0..self.padding / 60_000 {
+            messages += 1;
+            if put(out, self.xid, 2, &[0; 60_000]).is_err() {
+                out.truncate(start);
+                return Err(Full);
+            }
+        }
+        Ok(Told {
+            messages,
+            bindings: 1,
+        })
+    }
+
+    fn say(
+        &mut self,
+        _cx: &QueryContext<'_>,
+        say: Say,
+        base: Stamp,
+        out: &mut OutBuf<'_>,
+    ) -> Result<u32, Full> {
+        let kind = match say {
+            Say::Begin {
+                data_missing: false,
+            } => return Ok(0),
+            Say::Begin { data_missing: true } | Say::DataMissing => b'M',
+            Say::Keepalive => b'K',
+            Say::CatchUpComplete => b'C',
+            Say::Terminated(_) => b'T',
+        };
+        put(out, self.xid, kind, &base.millis().to_be_bytes())?;
+        Ok(1)
+    }
+}
+
+struct Server {
+    store: Store,
+    reader: Reader,
+    clock: Arc<ManualClock>,
+    hub: Rc<Hub>,
+    settings: Arc<Settings>,
+    rule: Arc<RequestorRule>,
+    counters: Arc<Counters>,
+    encoded: Rc<Cell<usize>>,
+    _dir: tempfile::TempDir,
+}
+
+const START: u64 = 1_790_000_000;
+
+impl Server {
+    fn new() -> Server {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new(START * 1_000));
+        let options = Options {
+            sync: SyncMode::Never,
+            segment_size: 1 << 20,
+            clock: clock.clone(),
+            ..Options::default()
+        };
+        let store = Store::open(dir.path(), options, Topology::default()).unwrap();
+        Server {
+            reader: store.reader(),
+            store,
+            clock,
+            hub: Hub::new(),
+            settings: Arc::default(),
+            rule: Arc::new(RequestorRule::all("10.0.0.0/8".parse().unwrap())),
+            counters: Arc::default(),
+            encoded: Rc::default(),
+            _dir: dir,
+        }
+    }
+
+    /// Commits a change of each address in a batch of its own.
+    fn change(&self, addresses: impl IntoIterator<Item = u32>, relay: u8) {
+        for address in addresses {
+            let mut event = Event4::new(Ipv4Addr::from(0x0a00_0000 + address), State::Active);
+            event.relay_agent_info = Some(vec![12, 1, relay]);
+            self.clock.advance(1);
+            event.cltt = Some(self.reader.now().seconds());
+            event.lease_time = Some(86_400 + self.reader.now().millis() as u32 % 1_000);
+            let ticket = self.store.submit(vec![Event::V4(event)]).unwrap();
+            ticket.wait().unwrap();
+        }
+    }
+
+    fn turn<T>(&self, call: impl FnOnce(&Turn<'_>) -> T) -> T {
+        let server_time = self.reader.settled();
+        let view = self.reader.view();
+        call(&Turn {
+            view: &view,
+            now: Mono::default(),
+            server_time,
+        })
+    }
+
+    /// Has the hub read what was committed; the keys of whom it woke.
+    fn pump(&self) -> Vec<usize> {
+        let mut woken = Vec::new();
+        while self.turn(|turn| self.hub.committed(turn, &mut |key| woken.push(key))) {}
+        woken
+    }
+
+    fn stream(&self, key: usize, relay: Option<u8>, since: Option<u32>) -> Follower {
+        self.padded(key, relay, since, 0)
+    }
+
+    fn padded(
+        &self,
+        key: usize,
+        relay: Option<u8>,
+        since: Option<u32>,
+        padding: usize,
+    ) -> Follower {
+        let teller = Plain {
+            xid: key as u32,
+            relay_id: relay.map(|relay| vec![relay]),
+            padding,
+            encoded: Rc::clone(&self.encoded),
+        };
+        let request = StreamRequest {
+            xid: key as u32,
+            since,
+            teller: Box::new(teller),
+        };
+        Follower {
+            key,
+            stream: Stream::new(
+                Rc::clone(&self.hub),
+                key,
+                Family::V4,
+                Arc::clone(&self.settings),
+                Arc::clone(&self.rule),
+                Arc::clone(&self.counters),
+                request,
+                Mono::default(),
+            ),
+            said: String::new(),
+            told: Vec::new(),
+            table: BTreeMap::new(),
+        }
+    }
+}
+
+/// A stream and what it has told.
+struct Follower {
+    key: usize,
+    stream: Stream,
+    /// What was said beside bindings.
+    said: String,
+    /// Addresses in the order they were told in.
+    told: Vec<u32>,
+    /// The newest sequence told of each address.
+    table: BTreeMap<u32, u64>,
+}
+
+impl Follower {
+    /// One step, with a buffer of so many octets.
+    fn step(&mut self, server: &Server, octets: usize) -> Option<StepEnd> {
+        let mut buffer = vec![0; octets];
+        let mut out = OutBuf::new(&mut buffer);
+        let end = server.turn(|turn| {
+            let cx = QueryContext {
+                view: turn.view,
+                server_time: turn.server_time,
+                settings: &server.settings,
+                rule: &server.rule,
+                counters: &server.counters,
+            };
+            let mut quota = Quota {
+                bindings: usize::MAX,
+                octets,
+                examined: 8_192,
+            };
+            self.stream.step(&cx, &mut out, &mut quota)
+        });
+        let length = out.len();
+        self.take(&buffer[..length]);
+        end.ok()
+    }
+
+    /// Steps until there is nothing to say.
+    fn drain(&mut self, server: &Server, octets: usize) {
+        while self.step(server, octets) != Some(StepEnd::Waiting) {}
+        assert!(self.stream.is_waiting(), "what waits is told");
+    }
+
+    fn take(&mut self, mut octets: &[u8]) {
+        while let frame::Split::Frame { message, consumed } = frame::split(octets) {
+            octets = &octets[consumed..];
+            let number = |at: usize| u32::from_be_bytes(message[at..at + 4].try_into().unwrap());
+            assert_eq!(
+                number(XID_AT),
+                self.key as u32,
+                "the stream's own transaction id"
+            );
+            match message[0] {
+                1 => {
+                    let sequence = u64::from(number(12)) << 32 | u64::from(number(16));
+                    let address = number(8) - 0x0a00_0000;
+                    self.told.push(address);
+                    let before = self.table.insert(address, sequence);
+                    assert!(before < Some(sequence), "nothing is told twice");
+                }
+                2 => {}
+                kind => self.said.push(char::from(kind)),
+            }
+        }
+        assert!(octets.is_empty(), "only whole frames are written");
+    }
+}
+
+#[test]
+fn streams_of_one_form_share_an_encoding_and_are_woken_once_until_they_have_taken_it() {
+    let server = Server::new();
+    let mut followers: Vec<Follower> = (1..=3).map(|key| server.stream(key, None, None)).collect();
+    for follower in &mut followers {
+        follower.drain(&server, 10_000);
+    }
+    server.change([1], 7);
+    assert_eq!(server.pump(), [1, 2, 3]);
+    for follower in &mut followers {
+        assert!(!follower.stream.is_waiting());
+        follower.drain(&server, 10_000);
+    }
+    assert_eq!(
+        server.encoded.get(),
+        3,
+        "the first message of each is its own"
+    );
+    server.change(2..=5, 7);
+    assert_eq!(server.pump(), [1, 2, 3]);
+    server.change(6..=9, 7);
+    assert_eq!(server.pump(), [0_usize; 0], "they are awake");
+    assert_eq!(server.encoded.get(), 3 + 8, "once for all of them");
+    followers[0].drain(&server, 10_000);
+    server.change([10], 7);
+    assert_eq!(server.pump(), [1]);
+    for mut follower in followers {
+        follower.drain(&server, 10_000);
+        assert_eq!(follower.told, Vec::from_iter(1..=10));
+    }
+    assert_eq!(server.hub.streams(), 0, "dropped with their connections");
+    assert_eq!(server.counters.v4.lagged.get(), 0);
+}
+
+#[test]
+fn a_stream_is_told_what_its_scope_names_and_woken_for_nothing_else() {
+    let server = Server::new();
+    let mut wide = server.stream(1, None, None);
+    let mut narrow = server.stream(2, Some(7), None);
+    wide.drain(&server, 10_000);
+    narrow.drain(&server, 10_000);
+    server.change([1], 6);
+    assert_eq!(server.pump(), [1]);
+    server.change([2], 7);
+    assert_eq!(server.pump(), [2]);
+    narrow.drain(&server, 10_000);
+    wide.drain(&server, 10_000);
+    assert_eq!((wide.told, narrow.told), (vec![1, 2], vec![2]));
+}
+
+#[test]
+fn a_stream_that_does_not_take_gets_the_newest_state_and_nothing_grows() {
+    let server = Server::new();
+    let mut quick = server.stream(1, None, None);
+    let mut slow = server.stream(2, None, None);
+    let mut narrow = server.stream(3, Some(7), None);
+    server.change([0], 7);
+    for follower in [&mut quick, &mut slow, &mut narrow] {
+        follower.drain(&server, 10_000);
+    }
+    for round in 0..25_000 {
+        server.change([round % 50], 7);
+        server.pump();
+        if round % 100 == 0 {
+            quick.drain(&server, 100_000);
+        }
+    }
+    for follower in [&mut quick, &mut slow, &mut narrow] {
+        follower.drain(&server, 200);
+        assert_eq!(follower.table, quick_table(&server), "{}", follower.key);
+    }
+    assert_eq!(quick.told.len(), 25_001);
+    // What the ring no longer held was read from the log; there only the newest record of each binding is.
+    assert_eq!(server.counters.v4.lagged.get(), 2);
+    assert_eq!((slow.told.len(), narrow.told.len()), (50, 50));
+    // They are at the tail again.
+    server.change([51], 7);
+    let mut woken = server.pump();
+    woken.sort_unstable();
+    assert_eq!(woken, [1, 2, 3]);
+}
+
+/// The newest sequence of each address, by a scan of the log.
+fn quick_table(server: &Server) -> BTreeMap<u32, u64> {
+    let view = server.reader.view();
+    view.scan(leaseq_store::ScanFrom::Start)
+        .filter(|scanned| scanned.newest)
+        .filter_map(|scanned| bind(&scanned.record))
+        .map(|bind| (u32::from(bind.address()) - 0x0a00_0000, bind.sequence()))
+        .collect()
+}
+
+#[test]
+fn more_than_may_wait_for_a_stream_is_read_from_the_log() {
+    let server = Server::new();
+    let mut narrow = server.stream(1, Some(7), None);
+    narrow.drain(&server, 10_000);
+    for batch in 0..5 {
+        server.change(batch * 20..batch * 20 + 20, 7);
+        server.change([1_000 + batch], 6);
+        server.pump();
+    }
+    narrow.drain(&server, 500);
+    assert_eq!(narrow.told, Vec::from_iter(0..100));
+    assert_eq!(server.counters.v4.lagged.get(), 1);
+}
+
+#[test]
+fn a_stream_that_caught_up_further_than_the_hub_is_told_nothing_twice() {
+    for relay in [None, Some(7)] {
+        let server = Server::new();
+        let mut first = server.stream(1, relay, None);
+        first.drain(&server, 10_000);
+        server.change(0..10, 7);
+        // The hub has not looked yet.
+        let mut late = server.stream(2, relay, Some(START as u32));
+        late.drain(&server, 10_000);
+        assert_eq!((late.said.as_str(), late.told.len()), ("C", 10));
+        server.pump();
+        late.drain(&server, 10_000);
+        first.drain(&server, 10_000);
+        assert_eq!((late.told.len(), first.told.len()), (10, 10));
+        server.change(3..5, 7);
+        server.pump();
+        late.drain(&server, 10_000);
+        assert_eq!(late.told.len(), 12);
+        assert_eq!(late.table, quick_table(&server));
+    }
+}
+
+#[test]
+fn what_fits_into_no_buffer_is_told_in_pieces_to_every_stream() {
+    let server = Server::new();
+    let padding = 5 * 60_000;
+    let mut streams = [
+        server.padded(1, None, None, padding),
+        server.padded(2, None, None, padding),
+        server.padded(3, Some(7), None, padding),
+    ];
+    for change in 0..3 {
+        for stream in &mut streams {
+            stream.drain(&server, 65_537);
+        }
+        server.change([change], 7);
+        server.pump();
+    }
+    for stream in &mut streams {
+        stream.drain(&server, 65_537);
+        assert_eq!(stream.told, [0, 1, 2]);
+    }
+}
+
+#[test]
+fn base_time_never_passes_what_was_not_told() {
+    let server = Server::new();
+    let mut narrow = server.stream(1, Some(7), None);
+    let mut wide = server.stream(2, None, None);
+    server.change([0], 7);
+    for follower in [&mut narrow, &mut wide] {
+        follower.drain(&server, 10_000);
+    }
+    server.pump();
+    let told = server.reader.settled();
+    server.clock.advance(10_000);
+    let base = |follower: &Follower| {
+        server.turn(|turn| {
+            let cx = QueryContext {
+                view: turn.view,
+                server_time: turn.server_time,
+                settings: &server.settings,
+                rule: &server.rule,
+                counters: &server.counters,
+            };
+            follower.stream.base_time(&cx)
+        })
+    };
+    let quiet = server.reader.settled();
+    assert_eq!(base(&narrow), quiet, "with nothing to tell it is now");
+    server.change([1], 7);
+    let changed = server.reader.published().stamp;
+    server.clock.advance(10_000);
+    for follower in [&narrow, &wide] {
+        assert!(
+            (told..=changed).contains(&base(follower)),
+            "the hub has not looked"
+        );
+    }
+    server.pump();
+    server.clock.advance(10_000);
+    for follower in [&mut narrow, &mut wide] {
+        assert!(base(follower) <= changed, "the record waits");
+        follower.drain(&server, 10_000);
+        assert_eq!(base(follower), server.reader.settled());
+    }
+}
