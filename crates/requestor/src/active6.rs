@@ -118,6 +118,17 @@ fn read(
         return Err(ProtocolFault::NoBaseTime);
     }
     progress.note(kind).ok_or(ProtocolFault::NoCatchUp)?;
+    let told = ActiveStatus {
+        kind,
+        status: status.clone(),
+        base_time,
+        message: octets,
+    };
+    // What is missing lies before the clients of this message, everything else after them.
+    let is_first = kind == ActiveStatusKind::DataMissing;
+    if is_first {
+        on_event(ActiveEvent::Status(told.clone()));
+    }
     let mut has_client = false;
     for (_, value) in message
         .iter()
@@ -134,13 +145,8 @@ fn read(
             status: status.clone(),
         }));
     }
-    if !has_client || kind != ActiveStatusKind::ConnectionActive {
-        on_event(ActiveEvent::Status(ActiveStatus {
-            kind,
-            status,
-            base_time,
-            message: octets,
-        }));
+    if !is_first && (!has_client || kind != ActiveStatusKind::ConnectionActive) {
+        on_event(ActiveEvent::Status(told));
     }
     Ok(())
 }

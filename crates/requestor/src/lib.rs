@@ -19,12 +19,15 @@ mod bulk6;
 pub mod client;
 mod error;
 mod event;
+pub mod follow;
 mod frames;
 mod hex;
 mod lease4;
 mod lease6;
 mod query;
+mod random;
 pub mod render;
+pub mod tls;
 mod udp;
 mod vpn;
 
@@ -39,7 +42,8 @@ pub use event::{Binding4, Client6, Done, Event, Status};
 pub use lease4::Lease4;
 pub use lease6::{Client6Leases, Lease6, Relay6};
 pub use query::{
-    DEFAULT_OPTIONS4, DEFAULT_OPTIONS6, Query, Query4, Query6, QueryError, Selector4, Selector6,
+    DEFAULT_OPTIONS4, DEFAULT_OPTIONS6, Family, Query, Query4, Query6, QueryError, Selector4,
+    Selector6,
 };
 pub use udp::{Answer, Jitter, Step, Timers, UdpExchange};
 pub use vpn::Vpn;

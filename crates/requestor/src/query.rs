@@ -28,6 +28,15 @@ pub const DEFAULT_OPTIONS4: [u8; 11] = [
 /// Options that a DHCPv6 query asks for unless told otherwise: everything leasequery itself can tell.
 pub const DEFAULT_OPTIONS6: [u16; 2] = [code6::LQ_RELAY_DATA, code6::LQ_BASE_TIME];
 
+/// Which DHCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// DHCPv4.
+    V4,
+    /// DHCPv6.
+    V6,
+}
+
 /// A query of either family.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Query {
@@ -420,6 +429,15 @@ impl Query {
         match self {
             Self::V4(query) => query.active_request(xid, since),
             Self::V6(query) => query.active_request(xid, since.map(Seconds2000::from)),
+        }
+    }
+
+    /// Its family.
+    #[must_use]
+    pub fn family(&self) -> Family {
+        match self {
+            Self::V4(_) => Family::V4,
+            Self::V6(_) => Family::V6,
         }
     }
 

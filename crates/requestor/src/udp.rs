@@ -10,6 +10,7 @@ use leaseq_wire::v6::message_type::LEASEQUERY_REPLY;
 use leaseq_wire::{v4, v6};
 
 use crate::bulk6::read_client;
+use crate::random::Random;
 use crate::{
     Client6Leases, Lease4, ProtocolFault, Query, QueryError, Status, ValueError, ValueProblem,
 };
@@ -92,7 +93,7 @@ pub struct UdpExchange {
     /// What the next one is made from.
     interval: Duration,
     due: Option<Instant>,
-    random: u64,
+    random: Random,
 }
 
 impl UdpExchange {
@@ -116,7 +117,7 @@ impl UdpExchange {
             sent: 0,
             interval: Duration::ZERO,
             due: None,
-            random,
+            random: Random::new(random),
         })
     }
 
@@ -179,13 +180,7 @@ impl UdpExchange {
 
     /// A time at random between `time - spread` and `time + spread`.
     fn vary(&mut self, time: Duration, spread: Duration) -> Duration {
-        // SplitMix64: any even spread will do.
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.random;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let fraction = f64::from((mixed >> 32) as u32) / f64::from(u32::MAX);
-        (time + spread.mul_f64(2.0 * fraction)).saturating_sub(spread)
+        (time + self.random.up_to(spread * 2)).saturating_sub(spread)
     }
 
     /// Looks at a datagram received at this time. `None`: it is not an answer to this query and is to be ignored.

@@ -192,7 +192,7 @@ fn v6_refusals_and_data_missing_come_in_the_reply() {
         base6(writer, BASE);
     });
     let told = told(&mut active(6, true), &with_client).0;
-    assert_eq!(told, ["client:1:0", "DataMissing:0"]);
+    assert_eq!(told, ["DataMissing:0", "client:1:0"]);
 }
 
 #[test]
