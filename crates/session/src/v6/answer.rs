@@ -3,18 +3,19 @@
 use leaseq_store::{Stamp, VpnRef};
 use leaseq_wire::time::Seconds2000;
 use leaseq_wire::v6::{MessageWriter, message_type, option_code};
-use leaseq_wire::{Full, OutBuf};
+use leaseq_wire::{Full, OutBuf, frame};
 use smallvec::SmallVec;
 
-use super::client_data::{Client, LeaseKey, Told};
+use super::client_data::{Client, Share, Told};
 use super::request::{Query, Refusal};
 use super::wanted::Wanted;
+use crate::query::{QueryContext, Quota};
 
 /// VSS option octets that need no allocation: VPN identifiers of RFC 2685, and names of up to 27 octets.
 type VssOption = SmallVec<[u8; 32]>;
 
 /// What the messages of an answer have in common, decided once a query.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Form {
     xid: u32,
     wanted: Wanted,
@@ -23,7 +24,7 @@ pub(super) struct Form {
 }
 
 /// How an answer tells the VPN of a client (RFC 6607 §7.1).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum VssForm {
     /// The query named one: its own option is repeated.
     Repeated(VssOption),
@@ -48,18 +49,22 @@ impl Identity<'_> {
     }
 }
 
-/// Writes an answer that is one message with a status. `base_time`: the server's time, if it was asked for.
-pub(super) fn put_refusal(
+/// Writes a message without a client. `base_time`: to be told, where it is.
+pub(super) fn put_bare(
     out: &mut OutBuf<'_>,
     message_type: u8,
     xid: u32,
-    identity: Identity<'_>,
-    refusal: Refusal,
+    identity: Option<Identity<'_>>,
+    refusal: Option<Refusal>,
     base_time: Option<Stamp>,
 ) -> Result<(), Full> {
     let mut message = MessageWriter::start(out, message_type, xid)?;
-    identity.put(&mut message)?;
-    message.status(refusal.status, refusal.text)?;
+    if let Some(identity) = identity {
+        identity.put(&mut message)?;
+    }
+    if let Some(refusal) = refusal {
+        message.status(refusal.status, refusal.text)?;
+    }
     if let Some(at) = base_time {
         message.base_time(Seconds2000::from_unix_millis(at.millis()))?;
     }
@@ -67,9 +72,33 @@ pub(super) fn put_refusal(
     Ok(())
 }
 
+/// Writes a frame, or nothing if there is no room for it.
+pub(super) fn put_frame(
+    cx: &QueryContext<'_>,
+    out: &mut OutBuf<'_>,
+    quota: &mut Quota,
+    message: impl FnOnce(&mut OutBuf<'_>) -> Result<(), Full>,
+) -> Result<(), Full> {
+    let start = frame::begin(out)?;
+    let offset = start.offset();
+    if let Err(full) = message(out) {
+        frame::cancel(out, start);
+        return Err(full);
+    }
+    frame::end(out, start)?;
+    quota.octets = quota.octets.saturating_sub(out.len() - offset);
+    cx.counters.v6.sent_messages.increment();
+    Ok(())
+}
+
 impl Form {
     pub(super) fn new(xid: u32, base_time: bool, query: &Query<'_>) -> Self {
-        let vss = match query.vss {
+        Self::of(xid, base_time, query.wanted.clone(), query.vss)
+    }
+
+    /// `vss`: the option's value to repeat beside each client; none: each client's own VPN is told.
+    pub(super) fn of(xid: u32, base_time: bool, wanted: Wanted, vss: Option<&[u8]>) -> Self {
+        let vss = match vss {
             Some(value) => {
                 let mut option = VssOption::new();
                 option.extend_from_slice(&option_code::VSS.to_be_bytes());
@@ -82,7 +111,7 @@ impl Form {
         };
         Self {
             xid,
-            wanted: query.wanted.clone(),
+            wanted,
             base_time,
             vss,
         }
@@ -90,6 +119,32 @@ impl Form {
 
     pub(super) fn xid(&self) -> u32 {
         self.xid
+    }
+
+    pub(super) fn wanted(&self) -> &Wanted {
+        &self.wanted
+    }
+
+    /// The same for another query.
+    pub(super) fn with_xid(&self, xid: u32) -> Self {
+        Self {
+            xid,
+            ..self.clone()
+        }
+    }
+
+    /// The base-time of a message, if it was asked for.
+    pub(super) fn asked_base_time(&self, at: Stamp) -> Option<Stamp> {
+        self.base_time.then_some(at)
+    }
+
+    /// Appends octets that are equal for forms of equal messages, but for their transaction ids.
+    pub(super) fn identify(&self, octets: &mut Vec<u8>) {
+        octets.push(u8::from(self.base_time));
+        self.wanted.identify(octets);
+        if let VssForm::Repeated(option) = &self.vss {
+            octets.extend_from_slice(option);
+        }
     }
 
     /// Writes a LEASEQUERY-REPLY with a client.
@@ -115,9 +170,25 @@ impl Form {
         client: &Client<'_, '_>,
         share: Share,
     ) -> Result<Told, Full> {
-        let [_, x0, x1, x2] = self.xid.to_be_bytes();
-        out.put_array(&[message_type::LEASEQUERY_DATA, x0, x1, x2])?;
+        self.begin_data(out)?;
         self.put_client(out, at, client, share)
+    }
+
+    /// Writes a LEASEQUERY-DATA up to its CLIENT_DATA.
+    pub(super) fn put_before_client(
+        &self,
+        out: &mut OutBuf<'_>,
+        at: Stamp,
+        vpn: VpnRef<'_>,
+    ) -> Result<(), Full> {
+        self.begin_data(out)?;
+        self.put_context(out, at, vpn)
+    }
+
+    #[inline]
+    fn begin_data(&self, out: &mut OutBuf<'_>) -> Result<(), Full> {
+        let [_, x0, x1, x2] = self.xid.to_be_bytes();
+        out.put_array(&[message_type::LEASEQUERY_DATA, x0, x1, x2])
     }
 
     #[inline]
@@ -128,12 +199,18 @@ impl Form {
         client: &Client<'_, '_>,
         share: Share,
     ) -> Result<Told, Full> {
+        self.put_context(out, at, client.newest().vpn())?;
+        client.put(out, &self.wanted, share)
+    }
+
+    /// Writes what stands beside a client: base-time if asked for, and its VPN.
+    #[inline]
+    fn put_context(&self, out: &mut OutBuf<'_>, at: Stamp, vpn: VpnRef<'_>) -> Result<(), Full> {
         self.put_base_time(out, at)?;
         match &self.vss {
-            VssForm::Repeated(option) => out.put(option)?,
-            VssForm::Own => put_vss(out, client.newest().vpn())?,
+            VssForm::Repeated(option) => out.put(option),
+            VssForm::Own => put_vss(out, vpn),
         }
-        client.put(out, &self.wanted, share.after, share.limit)
     }
 
     /// Writes a LEASEQUERY-REPLY without a client: nothing was found, or the status of the refusal says why.
@@ -144,13 +221,14 @@ impl Form {
         at: Stamp,
         refusal: Option<Refusal>,
     ) -> Result<(), Full> {
-        let mut message = MessageWriter::start(out, message_type::LEASEQUERY_REPLY, self.xid)?;
-        identity.put(&mut message)?;
-        if let Some(refusal) = refusal {
-            message.status(refusal.status, refusal.text)?;
-        }
-        message.finish();
-        self.put_base_time(out, at)
+        put_bare(
+            out,
+            message_type::LEASEQUERY_REPLY,
+            self.xid,
+            Some(identity),
+            refusal,
+            self.asked_base_time(at),
+        )
     }
 
     /// Writes a LEASEQUERY-DONE: nothing else is in it but the reason of a failure, and base-time if it was asked for
@@ -161,16 +239,18 @@ impl Form {
         at: Stamp,
         failure: Option<Refusal>,
     ) -> Result<(), Full> {
-        let mut message = MessageWriter::start(out, message_type::LEASEQUERY_DONE, self.xid)?;
-        if let Some(failure) = failure {
-            message.status(failure.status, failure.text)?;
-        }
-        message.finish();
-        self.put_base_time(out, at)
+        put_bare(
+            out,
+            message_type::LEASEQUERY_DONE,
+            self.xid,
+            None,
+            failure,
+            self.asked_base_time(at),
+        )
     }
 
     #[inline]
-    pub(super) fn put_base_time(&self, out: &mut OutBuf<'_>, at: Stamp) -> Result<(), Full> {
+    fn put_base_time(&self, out: &mut OutBuf<'_>, at: Stamp) -> Result<(), Full> {
         if self.base_time {
             let option = out.reserve_array::<8>()?;
             option[..2].copy_from_slice(&option_code::LQ_BASE_TIME.to_be_bytes());
@@ -180,15 +260,6 @@ impl Form {
         }
         Ok(())
     }
-}
-
-/// Which of a client's leases a message is to hold.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Share {
-    /// Those after this one; None: from the first.
-    pub(super) after: Option<LeaseKey>,
-    /// As many as fit before the buffer's length would exceed this.
-    pub(super) limit: usize,
 }
 
 fn put_vss(out: &mut OutBuf<'_>, vpn: VpnRef<'_>) -> Result<(), Full> {

@@ -8,17 +8,18 @@
 //! has no word for this, and none of its leases may be missing.
 
 use leaseq_store::{Group, LinkId, Stamp, Step6, Vpn};
-use leaseq_wire::v6::{Message, OptionsIter, StatusCode, message_type, option_code};
+use leaseq_wire::v6::{Message, message_type, option_code};
 use leaseq_wire::{Full, OutBuf, frame};
 use smallvec::SmallVec;
 
-use super::answer::{self, Form, Identity, Share};
-use super::client_data::{Client, LeaseKey, Told};
+use super::answer::{self, Form, Identity};
+use super::client_data::{Client, LeaseKey, Share, Told};
 use super::permission;
+use super::refused::Refused;
 use super::request::{self, Refusal, Window};
 use super::source::Source;
 use crate::query::{QueryContext, Quota, RunningQuery, Started, StepEnd};
-use crate::{CloseReason, Discard, QueryEnd, QueryKind};
+use crate::{CloseReason, Discard, QueryEnd};
 
 /// Octets of a message's header.
 const HEADER: usize = 4;
@@ -36,18 +37,6 @@ pub(crate) struct Query {
 enum Work {
     Refuse(Refused),
     Search(Box<Search>),
-}
-
-/// An answer that is one message with a status.
-#[derive(Debug)]
-struct Refused {
-    message_type: u8,
-    xid: u32,
-    /// The requestor's DUID; empty if it was not found.
-    requestor: SmallVec<[u8; 32]>,
-    refusal: Refusal,
-    base_time: bool,
-    close: Option<CloseReason>,
 }
 
 /// An answer that is looked up.
@@ -97,20 +86,12 @@ pub(crate) fn start(cx: &QueryContext<'_>, message: &[u8]) -> Started<Query> {
         return Started::Close(CloseReason::ShortFrame);
     };
     let xid = u32::from_be_bytes([0, x0, x1, x2]);
-    let started = match message_type {
-        message_type::LEASEQUERY => query(cx, message, xid, options),
-        message_type::ACTIVELEASEQUERY => Ok(active(cx, message, xid, options)),
-        message_type::STARTTLS => Ok(starttls(xid)),
-        _ => {
-            cx.counters
-                .v6
-                .discarded
-                .of(Discard::MessageType)
-                .increment();
-            return Started::Close(CloseReason::UnsupportedMessage);
-        }
-    };
-    match started {
+    if message_type != message_type::LEASEQUERY {
+        let discarded = &cx.counters.v6.discarded;
+        discarded.of(Discard::MessageType).increment();
+        return Started::Close(CloseReason::UnsupportedMessage);
+    }
+    match query(cx, message, xid, options) {
         Ok(work) => Started::Running(Query { work }),
         Err(discard) => {
             cx.counters.v6.discarded.of(discard).increment();
@@ -122,14 +103,9 @@ pub(crate) fn start(cx: &QueryContext<'_>, message: &[u8]) -> Started<Query> {
 fn query(cx: &QueryContext<'_>, octets: &[u8], xid: u32, options: &[u8]) -> Result<Work, Discard> {
     let settings = &cx.settings.dhcp6;
     let Ok(message) = Message::parse(octets) else {
-        // What can be read says whether and to whom an answer is due.
-        let requestor = match request::requestor(OptionsIter::unchecked(options), settings) {
-            Ok(requestor) => requestor,
-            Err(Discard::OtherServer) => return Err(Discard::OtherServer),
-            Err(_) => &[],
-        };
-        let refusal = Refusal::malformed("an option overruns the message");
-        return Ok(Work::Refuse(Refused::reply(xid, requestor, refusal)));
+        let requestor = request::requestor_of_malformed(options, settings)?;
+        let refusal = Refusal::overrun();
+        return Ok(Work::Refuse(Refused::new(xid, requestor, refusal)));
     };
     let requestor = request::requestor(message.iter(), settings)?;
     let lq_query = message
@@ -154,37 +130,15 @@ fn query(cx: &QueryContext<'_>, octets: &[u8], xid: u32, options: &[u8]) -> Resu
         })),
         Err(refusal) => Work::Refuse(Refused {
             base_time,
-            ..Refused::reply(xid, requestor, refusal)
+            ..Refused::new(xid, requestor, refusal)
         }),
-    })
-}
-
-/// A server that has no active leasequery says so and closes (RFC 7653 §9.2).
-fn active(cx: &QueryContext<'_>, octets: &[u8], xid: u32, options: &[u8]) -> Work {
-    cx.counters.v6.queries.of(QueryKind::Active).increment();
-    let requestor = request::requestor(OptionsIter::unchecked(options), &cx.settings.dhcp6);
-    let refusal = Refusal::new(StatusCode::NotSupported, "active leasequery is not enabled");
-    Work::Refuse(Refused {
-        base_time: Message::parse(octets).is_ok_and(|message| request::asks_base_time(&message)),
-        close: Some(CloseReason::UnsupportedMessage),
-        ..Refused::reply(xid, requestor.unwrap_or_default(), refusal)
-    })
-}
-
-/// A server that does no TLS answers with a plain REPLY that says so; options of the request are ignored (RFC 7653 §6.2.2,
-/// §9.1). What the requestor does next is its own affair.
-fn starttls(xid: u32) -> Work {
-    let refusal = Refusal::new(StatusCode::TlsConnectionRefused, "TLS is not enabled");
-    Work::Refuse(Refused {
-        message_type: message_type::REPLY,
-        ..Refused::reply(xid, &[], refusal)
     })
 }
 
 impl RunningQuery for Query {
     fn xid(&self) -> u32 {
         match &self.work {
-            Work::Refuse(refused) => refused.xid,
+            Work::Refuse(refused) => refused.xid(),
             Work::Search(search) => search.form.xid(),
         }
     }
@@ -202,65 +156,22 @@ impl RunningQuery for Query {
     }
 
     fn terminate(&mut self, text: &'static str) {
-        let failure = (Refusal::terminated(text), CloseReason::Shutdown);
         match &mut self.work {
-            // Its answer is known, and short.
-            Work::Refuse(refused) => refused.close = refused.close.or(Some(failure.1)),
-            Work::Search(search) => search.failure = search.failure.or(Some(failure)),
+            Work::Refuse(refused) => refused.terminate(text),
+            Work::Search(search) => {
+                let failure = (Refusal::terminated(text), CloseReason::Shutdown);
+                search.failure = search.failure.or(Some(failure));
+            }
         }
     }
 
     fn refuse_duplicate(&mut self) {
-        let refusal = Refusal::malformed("the transaction id of a query that is still running");
-        let reason = CloseReason::DuplicateXid;
         match &mut self.work {
-            Work::Refuse(refused) => {
-                refused.refusal = refusal;
-                refused.close = Some(reason);
+            Work::Refuse(refused) => refused.refuse_duplicate(),
+            Work::Search(search) => {
+                search.failure = Some((Refusal::duplicate_xid(), CloseReason::DuplicateXid));
             }
-            Work::Search(search) => search.failure = Some((refusal, reason)),
         }
-    }
-}
-
-impl Refused {
-    fn reply(xid: u32, requestor: &[u8], refusal: Refusal) -> Self {
-        Self {
-            message_type: message_type::LEASEQUERY_REPLY,
-            xid,
-            requestor: SmallVec::from_slice(requestor),
-            refusal,
-            base_time: false,
-            close: None,
-        }
-    }
-
-    fn step(
-        &self,
-        cx: &QueryContext<'_>,
-        out: &mut OutBuf<'_>,
-        quota: &mut Quota,
-    ) -> Result<StepEnd, Full> {
-        let identity = Identity {
-            server: &cx.settings.dhcp6.server_duid,
-            requestor: &self.requestor,
-        };
-        let base_time = self.base_time.then_some(cx.server_time);
-        put_frame(cx, out, quota, |out| {
-            answer::put_refusal(
-                out,
-                self.message_type,
-                self.xid,
-                identity,
-                self.refusal,
-                base_time,
-            )
-        })?;
-        cx.counters.v6.ended.of(self.refusal.end()).increment();
-        Ok(StepEnd::Done {
-            empty: true,
-            close: self.close,
-        })
     }
 }
 
@@ -416,7 +327,7 @@ impl Search {
         quota: &mut Quota,
     ) -> Result<StepEnd, Full> {
         let (failure, close) = self.failure.unzip();
-        put_frame(cx, out, quota, |out| {
+        answer::put_frame(cx, out, quota, |out| {
             if self.replied {
                 self.form.put_done(out, cx.server_time, failure)
             } else {
@@ -455,23 +366,4 @@ impl Split {
         let newest = client.newest();
         self.link == link && newest.vpn() == self.vpn && newest.client_id_option() == self.client_id
     }
-}
-
-/// Writes a frame, or nothing if there is no room for it.
-fn put_frame(
-    cx: &QueryContext<'_>,
-    out: &mut OutBuf<'_>,
-    quota: &mut Quota,
-    message: impl FnOnce(&mut OutBuf<'_>) -> Result<(), Full>,
-) -> Result<(), Full> {
-    let start = frame::begin(out)?;
-    let offset = start.offset();
-    if let Err(full) = message(out) {
-        frame::cancel(out, start);
-        return Err(full);
-    }
-    frame::end(out, start)?;
-    quota.octets = quota.octets.saturating_sub(out.len() - offset);
-    cx.counters.v6.sent_messages.increment();
-    Ok(())
 }

@@ -88,89 +88,104 @@ impl<'g, 'v> Client<'g, 'v> {
         &self,
         out: &mut OutBuf<'_>,
         wanted: &Wanted,
-        after: Option<LeaseKey>,
-        limit: usize,
+        share: Share,
     ) -> Result<Told, Full> {
         let header = out.len();
         out.put_u16(option_code::CLIENT_DATA)?;
         out.put_u16(0)?;
         out.put(self.newest.client_id_option())?;
-        if let Some(cltt) = self.newest.cltt() {
-            let option = out.reserve_array::<8>()?;
-            option[..2].copy_from_slice(&option_code::CLT_TIME.to_be_bytes());
-            option[2..4].copy_from_slice(&4_u16.to_be_bytes());
-            option[4..].copy_from_slice(&self.now.seconds().saturating_sub(cltt).to_be_bytes());
-        }
-        if wanted.relay_data {
-            out.put(self.newest.relay_data_option())?;
-        }
-        if !wanted.options.is_empty() {
-            self.put_options(
-                out,
-                &wanted.options,
-                limit.saturating_sub(FEW_LEASES * IAPREFIX_OCTETS),
-            )?;
-        }
-        let told = self.put_leases(out, after, limit)?;
+        put_from_record(out, self.newest, self.live(), wanted, self.now, share.limit)?;
+        let told = put_leases(
+            out,
+            self.live().map(|lease| Lease::live(lease, self.now)),
+            share,
+        )?;
         let length = out.len() - header - 4;
         // The limit is that of a message, so the length of what is in it fits into 16 bits.
         out.patch_u16(header + 2, u16::try_from(length).map_err(|_| Full)?);
         Ok(told)
     }
+}
 
-    /// The client's options come from its newest lease that has them: those of one transaction may be recorded with any of
-    /// the leases it was about. What the other leases have to add is left out where the message would exceed `limit`.
-    fn put_options(
-        &self,
-        out: &mut OutBuf<'_>,
-        asked: &OptionSet,
-        limit: usize,
-    ) -> Result<(), Full> {
-        let mut missing = asked.clone();
-        let others = self
-            .live()
-            .filter(|lease| lease.sequence() != self.newest.sequence());
-        for lease in std::iter::once(self.newest).chain(others) {
-            let mut found = OptionSet::default();
-            for (code, value) in OptionsIter::unchecked(lease.other_options()) {
-                if missing.contains(code) && out.len() + 4 + value.len() <= limit {
-                    put_option(out, code, value)?;
-                    found.insert(code);
-                }
-            }
-            missing.remove_all(&found);
-            if missing.is_empty() {
-                break;
+/// Which of a client's leases a message is to hold.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Share {
+    /// Those after this one; None: from the first.
+    pub(super) after: Option<LeaseKey>,
+    /// As many as fit before the buffer's length would exceed this.
+    pub(super) limit: usize,
+}
+
+/// Writes what a client's newest record knows of it beside its leases: CLT_TIME, and what is asked for of relay data and
+/// other options. What its other leases have to add is left out where the message would exceed `limit`.
+///
+/// The client's options come from its newest lease that has them: those of one transaction may be recorded with any of the
+/// leases it was about.
+#[inline]
+pub(super) fn put_from_record<'g, 'v: 'g>(
+    out: &mut OutBuf<'_>,
+    newest: &'g Bind6<'v>,
+    leases: impl Iterator<Item = &'g Bind6<'v>>,
+    wanted: &Wanted,
+    now: Stamp,
+    limit: usize,
+) -> Result<(), Full> {
+    if let Some(cltt) = newest.cltt() {
+        let option = out.reserve_array::<8>()?;
+        option[..2].copy_from_slice(&option_code::CLT_TIME.to_be_bytes());
+        option[2..4].copy_from_slice(&4_u16.to_be_bytes());
+        option[4..].copy_from_slice(&now.seconds().saturating_sub(cltt).to_be_bytes());
+    }
+    if wanted.relay_data {
+        out.put(newest.relay_data_option())?;
+    }
+    if wanted.options.is_empty() {
+        return Ok(());
+    }
+    let limit = limit.saturating_sub(FEW_LEASES * IAPREFIX_OCTETS);
+    let mut missing = wanted.options.clone();
+    let others = leases.filter(|lease| lease.sequence() != newest.sequence());
+    for lease in std::iter::once(newest).chain(others) {
+        let mut found = OptionSet::default();
+        for (code, value) in OptionsIter::unchecked(lease.other_options()) {
+            if missing.contains(code) && out.len() + 4 + value.len() <= limit {
+                put_option(out, code, value)?;
+                found.insert(code);
             }
         }
-        Ok(())
-    }
-
-    fn put_leases(
-        &self,
-        out: &mut OutBuf<'_>,
-        after: Option<LeaseKey>,
-        limit: usize,
-    ) -> Result<Told, Full> {
-        let mut told = Told {
-            leases: 0,
-            last: None,
-            complete: true,
-        };
-        for lease in self.live() {
-            if after.is_some_and(|after| key(lease) <= after) {
-                continue;
-            }
-            if out.len() + IAPREFIX_OCTETS > limit {
-                told.complete = false;
-                break;
-            }
-            put_lease(out, lease, self.now)?;
-            told.leases += 1;
-            told.last = Some(key(lease));
+        missing.remove_all(&found);
+        if missing.is_empty() {
+            break;
         }
-        Ok(told)
     }
+    Ok(())
+}
+
+/// Appends those of the leases that the message is to hold; they come in order of their keys where it cannot hold all.
+#[inline]
+pub(super) fn put_leases(
+    out: &mut OutBuf<'_>,
+    leases: impl Iterator<Item = Lease>,
+    share: Share,
+) -> Result<Told, Full> {
+    let mut told = Told {
+        leases: 0,
+        last: None,
+        complete: true,
+    };
+    for lease in leases {
+        if share.after.is_some_and(|after| lease.key() <= after) {
+            continue;
+        }
+        if out.len() + IAPREFIX_OCTETS > share.limit {
+            told.complete = false;
+            break;
+        }
+        lease.put(out)?;
+        told.leases += 1;
+        told.last = Some(lease.key());
+    }
+    Ok(told)
 }
 
 /// What of a client's leases went into a message.
@@ -187,34 +202,73 @@ fn key(lease: &Bind6<'_>) -> LeaseKey {
     (lease.address(), lease.prefix_len())
 }
 
-/// Appends an IAADDR or IAPREFIX option with the lifetimes that remain; infinite ones stay as they are.
-#[inline]
-fn put_lease(out: &mut OutBuf<'_>, lease: &Bind6<'_>, now: Stamp) -> Result<(), Full> {
-    let valid = lease.valid_left(now);
-    let preferred = lease.preferred_left(now).min(valid);
-    match lease.kind() {
-        LeaseKind::Na | LeaseKind::Ta => {
-            let option = out.reserve_array::<IAADDR_OCTETS>()?;
-            option[..2].copy_from_slice(&option_code::IAADDR.to_be_bytes());
-            option[2..4].copy_from_slice(&24_u16.to_be_bytes());
-            option[4..20].copy_from_slice(&lease.address().octets());
-            option[20..24].copy_from_slice(&preferred.to_be_bytes());
-            option[24..].copy_from_slice(&valid.to_be_bytes());
-        }
-        LeaseKind::Pd => {
-            let option = out.reserve_array::<IAPREFIX_OCTETS>()?;
-            option[..2].copy_from_slice(&option_code::IAPREFIX.to_be_bytes());
-            option[2..4].copy_from_slice(&25_u16.to_be_bytes());
-            option[4..8].copy_from_slice(&preferred.to_be_bytes());
-            option[8..12].copy_from_slice(&valid.to_be_bytes());
-            option[12] = lease.prefix_len();
-            option[13..].copy_from_slice(&lease.address().octets());
-        }
-    }
-    Ok(())
+/// An address or prefix, as a message tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lease {
+    address: Ipv6Addr,
+    prefix_len: u8,
+    kind: LeaseKind,
+    preferred: u32,
+    valid: u32,
 }
 
-fn put_option(out: &mut OutBuf<'_>, code: u16, value: &[u8]) -> Result<(), Full> {
+impl Lease {
+    /// With the lifetimes that remain; infinite ones stay as they are.
+    #[inline]
+    pub(super) fn live(lease: &Bind6<'_>, now: Stamp) -> Self {
+        let valid = lease.valid_left(now);
+        Self {
+            address: lease.address(),
+            prefix_len: lease.prefix_len(),
+            kind: lease.kind(),
+            preferred: lease.preferred_left(now).min(valid),
+            valid,
+        }
+    }
+
+    /// Not the client's any more: with lifetimes of zero.
+    pub(super) fn over(address: Ipv6Addr, prefix_len: u8, kind: LeaseKind) -> Self {
+        Self {
+            address,
+            prefix_len,
+            kind,
+            preferred: 0,
+            valid: 0,
+        }
+    }
+
+    pub(super) fn key(&self) -> LeaseKey {
+        (self.address, self.prefix_len)
+    }
+
+    /// Appends an IAADDR or IAPREFIX option.
+    #[inline]
+    fn put(&self, out: &mut OutBuf<'_>) -> Result<(), Full> {
+        match self.kind {
+            LeaseKind::Na | LeaseKind::Ta => {
+                let option = out.reserve_array::<IAADDR_OCTETS>()?;
+                option[..2].copy_from_slice(&option_code::IAADDR.to_be_bytes());
+                option[2..4].copy_from_slice(&24_u16.to_be_bytes());
+                option[4..20].copy_from_slice(&self.address.octets());
+                option[20..24].copy_from_slice(&self.preferred.to_be_bytes());
+                option[24..].copy_from_slice(&self.valid.to_be_bytes());
+            }
+            LeaseKind::Pd => {
+                let option = out.reserve_array::<IAPREFIX_OCTETS>()?;
+                option[..2].copy_from_slice(&option_code::IAPREFIX.to_be_bytes());
+                option[2..4].copy_from_slice(&25_u16.to_be_bytes());
+                option[4..8].copy_from_slice(&self.preferred.to_be_bytes());
+                option[8..12].copy_from_slice(&self.valid.to_be_bytes());
+                option[12] = self.prefix_len;
+                option[13..].copy_from_slice(&self.address.octets());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Appends an option.
+pub(super) fn put_option(out: &mut OutBuf<'_>, code: u16, value: &[u8]) -> Result<(), Full> {
     out.put_u16(code)?;
     out.put_u16(u16::try_from(value.len()).map_err(|_| Full)?)?;
     out.put(value)

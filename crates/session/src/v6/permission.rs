@@ -4,29 +4,31 @@
 
 use std::net::IpAddr;
 
-use leaseq_store::{LinkId, View, VpnSelect};
+use leaseq_store::{LinkId, View, VpnRef, VpnSelect};
 use leaseq_wire::v6::StatusCode;
 
 use super::client_data::Client;
 use super::request::{Ask, Query, Refusal};
-use crate::settings::RequestorRule;
+use crate::settings::{QueryKind, RequestorRule};
 
 const fn not_allowed(text: &'static str) -> Refusal {
     Refusal::new(StatusCode::NotAllowed, text)
 }
 
-/// Refuses a query of a kind, in a VPN or by a relay-id that the rule does not allow.
-pub(super) fn permit(rule: &RequestorRule, query: &Query<'_>) -> Result<(), Refusal> {
-    if !rule.queries.contains(query.ask.kind()) {
-        return Err(not_allowed(
+/// Refuses queries of a kind that the rule does not allow.
+pub(super) fn permit_kind(rule: &RequestorRule, kind: QueryKind) -> Result<(), Refusal> {
+    if rule.queries.contains(kind) {
+        Ok(())
+    } else {
+        Err(not_allowed(
             "this kind of query is not allowed to this requestor",
-        ));
+        ))
     }
-    if let VpnSelect::One(vpn) = &query.vpn
-        && !rule.allows_vpn(vpn.vss())
-    {
-        return Err(not_allowed("this VPN is not allowed to this requestor"));
-    }
+}
+
+/// Refuses a query in a VPN or by a relay-id that the rule does not allow.
+pub(super) fn permit_values(rule: &RequestorRule, query: &Query<'_>) -> Result<(), Refusal> {
+    permit_vpn(rule, &query.vpn)?;
     if let Ask::RelayId(duid) = query.ask
         && !rule.allows_relay_id(Some(duid))
     {
@@ -35,6 +37,16 @@ pub(super) fn permit(rule: &RequestorRule, query: &Query<'_>) -> Result<(), Refu
         ));
     }
     Ok(())
+}
+
+/// Refuses a query in a VPN that the rule does not allow.
+pub(super) fn permit_vpn(rule: &RequestorRule, vpn: &VpnSelect) -> Result<(), Refusal> {
+    match vpn {
+        VpnSelect::One(vpn) if !rule.allows_vpn(vpn.vss()) => {
+            Err(not_allowed("this VPN is not allowed to this requestor"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Refuses a query by a link that the rule does not allow.
@@ -54,9 +66,8 @@ pub(super) fn visible(
     link: LinkId,
     client: &Client<'_, '_>,
 ) -> bool {
-    rule.allows_vpn(client.newest().vpn().vss())
+    place_allowed(rule, view, link, client.newest().vpn())
         && (rule.relay_ids.is_empty() || behind_allowed_relay(rule, client))
-        && link_allowed(rule, view, link)
 }
 
 fn behind_allowed_relay(rule: &RequestorRule, client: &Client<'_, '_>) -> bool {
@@ -64,6 +75,16 @@ fn behind_allowed_relay(rule: &RequestorRule, client: &Client<'_, '_>) -> bool {
         .live()
         .flat_map(|lease| lease.hops())
         .any(|hop| rule.allows_relay_id(hop.relay_id))
+}
+
+/// Whether the requestor may see clients of this VPN on this link, as far as it does not depend on their relay agents.
+pub(super) fn place_allowed(
+    rule: &RequestorRule,
+    view: &View,
+    link: LinkId,
+    vpn: VpnRef<'_>,
+) -> bool {
+    rule.allows_vpn(vpn.vss()) && link_allowed(rule, view, link)
 }
 
 /// A link that has no address known to the store is nobody's who is limited to some links.

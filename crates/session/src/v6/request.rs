@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use leaseq_store::{Vpn, VpnSelect};
 use leaseq_wire::time::{Seconds2000, UnixSeconds};
 use leaseq_wire::v6::{
-    IaAddr, LqQuery, Message, Options, OroCodes, QueryType, StatusCode, option_code,
+    IaAddr, LqQuery, Message, Options, OptionsIter, OroCodes, QueryType, StatusCode, option_code,
 };
 use leaseq_wire::vss::Vss;
 
@@ -35,6 +35,16 @@ impl Refusal {
 
     pub(super) const fn terminated(text: &'static str) -> Self {
         Self::new(StatusCode::QueryTerminated, text)
+    }
+
+    /// Options that cannot be taken apart.
+    pub(super) const fn overrun() -> Self {
+        Self::malformed("an option overruns the message")
+    }
+
+    /// Replies to two queries with one transaction id could not be told apart.
+    pub(super) const fn duplicate_xid() -> Self {
+        Self::malformed("the transaction id of a query that is still running")
     }
 
     /// How a query that is answered so is counted.
@@ -118,6 +128,21 @@ pub(super) fn requestor<'a>(
     match find(option_code::CLIENTID) {
         Some((_, duid)) if is_duid(duid) => Ok(duid),
         _ => Err(Discard::NoClientId),
+    }
+}
+
+/// The requestor's DUID in a message whose options overrun: what can be read says whether and to whom an answer is due.
+/// No octets: it was not found.
+///
+/// # Errors
+/// The message is for another server.
+pub(super) fn requestor_of_malformed<'a>(
+    options: &'a [u8],
+    settings: &Dhcp6Settings,
+) -> Result<&'a [u8], Discard> {
+    match requestor(OptionsIter::unchecked(options), settings) {
+        Err(Discard::OtherServer) => Err(Discard::OtherServer),
+        found => Ok(found.unwrap_or_default()),
     }
 }
 
@@ -206,11 +231,11 @@ fn read_ask<'a>(query: &LqQuery<'a>, link: Option<Ipv6Addr>) -> Result<Ask<'a>, 
     }
 }
 
-fn requested(options: Options<'_>) -> OroCodes<'_> {
+pub(super) fn requested(options: Options<'_>) -> OroCodes<'_> {
     OroCodes::new(options.find(option_code::ORO).unwrap_or_default())
 }
 
-fn read_vpn(vss: Option<&[u8]>) -> Result<(VpnSelect, Option<&[u8]>), Refusal> {
+pub(super) fn read_vpn(vss: Option<&[u8]>) -> Result<(VpnSelect, Option<&[u8]>), Refusal> {
     let Some(value) = vss else {
         return Ok((VpnSelect::One(Vpn::GLOBAL), None));
     };
@@ -224,7 +249,7 @@ fn read_vpn(vss: Option<&[u8]>) -> Result<(VpnSelect, Option<&[u8]>), Refusal> {
     }
 }
 
-fn read_window(message: &Message<'_>) -> Result<Option<Window>, Refusal> {
+pub(super) fn read_window(message: &Message<'_>) -> Result<Option<Window>, Refusal> {
     let start = read_time(message.option(option_code::LQ_START_TIME))?;
     let end = read_time(message.option(option_code::LQ_END_TIME))?;
     if start.is_none() && end.is_none() {

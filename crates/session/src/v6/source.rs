@@ -44,6 +44,34 @@ pub(super) struct ByAddress {
     looked_at: usize,
 }
 
+/// Checks that the requestor may ask for the VPN, relay agent and link that the query names; gives the link, if it names
+/// one.
+///
+/// # Errors
+/// NotAllowed, or NotConfigured for a link or address that this server does not have (RFC 5007 §4.4.1, RFC 5460 §7.2).
+pub(super) fn locate(
+    view: &View,
+    rule: &RequestorRule,
+    query: &Query<'_>,
+) -> Result<Option<LinkId>, Refusal> {
+    permission::permit_values(rule, query)?;
+    let not_configured = |text| Refusal::new(StatusCode::NotConfigured, text);
+    let Some(address) = query.link else {
+        if let Ask::Address(address) = query.ask
+            && !view.knows_address6(address)
+            && !ByAddress::new(address, None, &query.vpn).finds_any(view)
+        {
+            return Err(not_configured("no link with this address"));
+        }
+        return Ok(None);
+    };
+    let link = view
+        .link_of(address)
+        .ok_or(not_configured("no link with this link-address"))?;
+    permission::permit_link(rule, view, link)?;
+    Ok(Some(link))
+}
+
 impl Source {
     /// Finds the link that the query names, checks what the requestor may ask for, and begins.
     ///
@@ -55,30 +83,11 @@ impl Source {
         rule: &RequestorRule,
         query: &Query<'_>,
     ) -> Result<Self, Refusal> {
-        permission::permit(rule, query)?;
-        let not_configured = |text| Refusal::new(StatusCode::NotConfigured, text);
-        let link = match query.link {
-            None => None,
-            Some(address) => {
-                let link = view
-                    .link_of(address)
-                    .ok_or(not_configured("no link with this link-address"))?;
-                permission::permit_link(rule, view, link)?;
-                Some(link)
-            }
-        };
+        permission::permit_kind(rule, query.ask.kind())?;
+        let link = locate(view, rule, query)?;
         let (selector, behind) = match query.ask {
             Ask::Address(address) => {
-                let lookup = ByAddress {
-                    address,
-                    link,
-                    vpns: query.vpn.clone(),
-                    looked_at: 0,
-                };
-                if link.is_none() && !view.knows_address6(address) && !lookup.finds_any(view) {
-                    return Err(not_configured("no link with this address"));
-                }
-                return Ok(Self::Address(lookup));
+                return Ok(Self::Address(ByAddress::new(address, link, &query.vpn)));
             }
             Ask::ClientId(duid) => (Selector6::Duid(duid), Behind::Anything),
             Ask::RelayId(id) => (
@@ -129,6 +138,15 @@ impl Source {
 }
 
 impl ByAddress {
+    fn new(address: Ipv6Addr, link: Option<LinkId>, vpns: &VpnSelect) -> Self {
+        Self {
+            address,
+            link,
+            vpns: vpns.clone(),
+            looked_at: 0,
+        }
+    }
+
     fn next<'v>(&mut self, view: &'v View, now: Stamp, group: &mut Group<'v>) -> Step6 {
         while let Some(lease) = self.lease(view, self.looked_at) {
             self.looked_at += 1;

@@ -11,8 +11,8 @@ use leaseq_wire::v6::{
 };
 use leaseq_wire::{Full, OutBuf};
 
-use super::answer::{self, Form, Identity, Share};
-use super::client_data::Client;
+use super::answer::{self, Form, Identity};
+use super::client_data::{Client, Share};
 use super::permission;
 use super::request::{self, Ask, Query, Refusal};
 use super::source::Source;
@@ -130,13 +130,13 @@ fn answer_query(
             base_time = request::asks_base_time(&message);
             look_up(cx, &message, lq_query, outer_vss, base_time, identity, out)
         }
-        Err(_) => Err(Refusal::malformed("an option overruns the message")),
+        Err(_) => Err(Refusal::overrun()),
     };
     outcome.or_else(|refusal| {
         out.truncate(start);
         let kind = message_type::LEASEQUERY_REPLY;
         let at = base_time.then_some(cx.server_time);
-        answer::put_refusal(out, kind, xid, identity, refusal, at)
+        answer::put_bare(out, kind, xid, Some(identity), Some(refusal), at)
             .map(|()| UdpAnswer::Error)
             .map_err(|Full| Discard::TooLong)
     })

@@ -65,6 +65,16 @@ impl OptionSet {
         }
     }
 
+    /// Appends octets that are equal for equal sets.
+    fn identify(&self, octets: &mut Vec<u8>) {
+        octets.extend(self.low.iter().flat_map(|word| word.to_be_bytes()));
+        let mut high = self.high;
+        let high = &mut high[..usize::from(self.high_len)];
+        high.sort_unstable();
+        octets.push(self.high_len);
+        octets.extend(high.iter().flat_map(|code| code.to_be_bytes()));
+    }
+
     /// No code is in the set.
     pub(super) fn is_empty(&self) -> bool {
         self.high_len == 0 && self.low == [0; 4]
@@ -106,6 +116,12 @@ impl Wanted {
             relay_data,
             options,
         }
+    }
+
+    /// Appends octets that are equal for equal wants.
+    pub(super) fn identify(&self, octets: &mut Vec<u8>) {
+        octets.push(u8::from(self.relay_data));
+        self.options.identify(octets);
     }
 }
 
