@@ -4,6 +4,7 @@
 //! what was once found stays found.
 
 pub mod feeds;
+pub mod sessions;
 pub mod wire;
 
 #[cfg(test)]

@@ -39,3 +39,18 @@ fn ndjson() {
 fn kea() {
     replay("kea", crate::feeds::kea);
 }
+
+#[test]
+fn sessions() {
+    replay("sessions", crate::sessions::sessions);
+}
+
+#[test]
+fn datagrams() {
+    replay("datagrams", crate::sessions::datagrams);
+}
+
+#[test]
+fn answers() {
+    replay("answers", crate::sessions::answers);
+}
