@@ -1,81 +1,20 @@
 //! TLS as the requestor negotiates it, against rustls on the server's side and without a socket.
 
+#[path = "support/certificates.rs"]
+mod certificates;
 mod support;
 
 use std::io::{Read, Write};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use certificates::Authority;
 use leaseq_requestor::follow::{Action, FollowSettings, Follower, Line, Notice};
 use leaseq_requestor::tls::{Channel, TlsClient, TlsConfigError, TlsError};
 use leaseq_requestor::{Family, ProtocolFault, Query, Query4, Query6, Selector4, Selector6};
 use leaseq_wire::v4::{self, StatusCode as Status4};
 use leaseq_wire::v6::{self, StatusCode as Status6};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig, ServerConnection, SupportedProtocolVersion, version};
+use rustls::{ServerConnection, SupportedProtocolVersion, version};
 use support::*;
-
-/// An authority, and PEM texts of what it has certified.
-struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        Self {
-            issuer: CertifiedIssuer::self_signed(params, key).unwrap(),
-        }
-    }
-
-    fn certify(&self, name: &str) -> (String, String) {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        (certificate.pem(), key.serialize_pem())
-    }
-
-    /// A requestor of this authority that expects the server to have this name.
-    fn client(&self, server: &str) -> TlsClient {
-        let (certificate, key) = self.certify("relay.example.net");
-        let ca = self.issuer.pem();
-        TlsClient::new(
-            ca.as_bytes(),
-            certificate.as_bytes(),
-            key.as_bytes(),
-            server,
-        )
-        .unwrap()
-    }
-
-    /// A server of this authority, which demands the requestor's certificate.
-    fn server(&self, versions: &[&'static SupportedProtocolVersion]) -> Server {
-        let (certificate, key) = self.certify("dhcp.example.net");
-        let mut roots = RootCertStore::empty();
-        roots.add(self.issuer.der().clone()).unwrap();
-        let provider = Arc::new(ring::default_provider());
-        let verifier =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(versions)
-            .unwrap()
-            .with_client_cert_verifier(verifier.build().unwrap())
-            .with_single_cert(
-                vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()],
-                PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
-            )
-            .unwrap();
-        Server {
-            tls: ServerConnection::new(Arc::new(config)).unwrap(),
-        }
-    }
-}
 
 /// The server's side of a connection on TLS.
 struct Server {
@@ -83,6 +22,12 @@ struct Server {
 }
 
 impl Server {
+    fn of(authority: &Authority, version: &'static SupportedProtocolVersion) -> Self {
+        Self {
+            tls: authority.server(&[version]),
+        }
+    }
+
     /// Takes octets of the requestor; the octets for it, and what it said.
     fn take(&mut self, mut octets: &[u8]) -> (Vec<u8>, Vec<u8>) {
         let (mut output, mut said) = (Vec::new(), Vec::new());
@@ -141,7 +86,7 @@ fn both_families_ask_first_and_then_talk_tls_of_both_versions() {
     let authority = Authority::new();
     for family in [Family::V4, Family::V6] {
         for version in [&version::TLS13, &version::TLS12] {
-            let mut server = authority.server(&[version]);
+            let mut server = Server::of(&authority, version);
             let mut channel = Channel::secure(&authority.client("dhcp.example.net"), family, 7);
             let request = channel.take_output();
             match family {
@@ -237,7 +182,7 @@ fn a_refusal_and_anything_but_an_answer_end_it() {
 fn the_server_s_certificate_must_be_of_the_authority_and_have_the_name() {
     let (ours, theirs) = (Authority::new(), Authority::new());
     for (server, name) in [(&theirs, "dhcp.example.net"), (&ours, "other.example.net")] {
-        let mut server = server.server(&[&version::TLS13]);
+        let mut server = Server::of(server, &version::TLS13);
         let mut channel = Channel::secure(&ours.client(name), Family::V4, 7);
         channel.take_output();
         receive(&mut channel, &granted(Family::V4, 7)).unwrap();
@@ -350,7 +295,7 @@ fn a_follower_asks_its_query_on_tls_only() {
         (Family::V6, Query::V6(Query6::new(Selector6::All, DUID))),
     ];
     for (family, query) in queries {
-        let mut server = authority.server(&[&version::TLS13]);
+        let mut server = Server::of(&authority, &version::TLS13);
         let mut world = World::new(query, authority.client("dhcp.example.net"));
         let xid = world.asking();
         world.receive(&granted(family, xid));
@@ -411,7 +356,7 @@ fn without_tls_a_follower_closes_the_connection() {
     let mut strange = world();
     let xid = strange.asking();
     strange.receive(&granted(Family::V4, xid));
-    let mut server = Authority::new().server(&[&version::TLS13]);
+    let mut server = Server::of(&Authority::new(), &version::TLS13);
     let (hello, _, _) = strange.run();
     let (output, _) = server.take(&hello);
     strange.receive(&output);

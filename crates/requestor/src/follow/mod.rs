@@ -265,6 +265,12 @@ impl Follower {
         self.base_time.remembered()
     }
 
+    /// How the server is followed.
+    #[must_use]
+    pub fn settings(&self) -> &FollowSettings {
+        &self.settings
+    }
+
     /// A gap is open.
     #[must_use]
     pub fn has_gap(&self) -> bool {

@@ -1,5 +1,7 @@
 //! Drives the cores over blocking sockets: for the command line, for tests and for small tools.
 
+mod follow;
+
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Read as _, Write as _};
@@ -11,6 +13,9 @@ use leaseq_wire::parameters::{BULK_LQ_CONN_TIMEOUT, BULK_LQ_DATA_TIMEOUT};
 use leaseq_wire::time::UnixSeconds;
 use thiserror::Error;
 
+pub use follow::{Heard, Stop, follow};
+
+use crate::tls::{Channel, TlsClient, TlsError};
 use crate::{
     Answer, Bulk, Event, ProtocolError, ProtocolFault, Query, QueryError, Step, Timers, UdpExchange,
 };
@@ -54,6 +59,17 @@ pub enum ClientError {
         /// What it did.
         source: ProtocolError,
     },
+    /// There is no TLS with the server, or no longer.
+    #[error("no TLS with {server}")]
+    Tls {
+        /// The server.
+        server: SocketAddr,
+        /// Why.
+        source: TlsError,
+    },
+    /// The server closed the connection where it should have answered the request for TLS.
+    #[error("{0} closed the connection before TLS was established")]
+    ClosedBeforeTls(SocketAddr),
     /// The answer over UDP cannot be read.
     #[error("the answer of {server} cannot be read")]
     Datagram {
@@ -78,6 +94,8 @@ pub struct Client {
     pub bind: Option<SocketAddr>,
     /// Retransmission over UDP, if not as the family's RFC has it.
     pub timers: Option<Timers>,
+    /// Secure mode over TCP.
+    pub tls: Option<TlsClient>,
 }
 
 impl Default for Client {
@@ -88,6 +106,7 @@ impl Default for Client {
             parallel: 8,
             bind: None,
             timers: None,
+            tls: None,
         }
     }
 }
@@ -158,36 +177,56 @@ impl Client {
             .set_write_timeout(Some(self.read_timeout))
             .map_err(io)?;
 
+        let mut channel = match &self.tls {
+            Some(tls) => Channel::secure(tls, first.family(), first.xid(random() as u32)),
+            None => Channel::plain(),
+        };
         let mut core = Bulk::like(first);
         let mut waiting = requests.iter();
         let mut buffer = vec![0; READ_SIZE];
         let mut flow = ControlFlow::Continue(());
         loop {
-            for (xid, request) in waiting
-                .by_ref()
-                .take(self.parallel.max(1).saturating_sub(core.running()))
-            {
-                core.add(*xid);
-                stream.write_all(request).map_err(io)?;
+            if channel.is_open() {
+                let room = self.parallel.max(1).saturating_sub(core.running());
+                for (xid, request) in waiting.by_ref().take(room) {
+                    core.add(*xid);
+                    channel.send(request);
+                }
+                if core.running() == 0 {
+                    channel.close();
+                    // The answer is whole: a goodbye that does not get through changes nothing.
+                    let _ = stream.write_all(&channel.take_output());
+                    return Ok(());
+                }
             }
-            if core.running() == 0 {
-                return Ok(());
-            }
+            stream.write_all(&channel.take_output()).map_err(io)?;
             let protocol = |source| ClientError::Protocol { server, source };
             let octets = match stream.read(&mut buffer).map_err(io)? {
-                0 => return core.closed().map_err(protocol),
+                0 if channel.is_open() => return core.closed().map_err(protocol),
+                0 => return Err(ClientError::ClosedBeforeTls(server)),
                 n => &buffer[..n],
             };
-            let pushed = core.push(octets, &mut |event| {
-                if flow.is_continue() {
-                    let index = indexes.get(&event.xid()).copied().unwrap_or_default();
-                    flow = on_event(index, event);
-                }
+            let received = channel.receive(octets, &mut |octets| {
+                core.push(octets, &mut |event| {
+                    if flow.is_continue() {
+                        let index = indexes.get(&event.xid()).copied().unwrap_or_default();
+                        flow = on_event(index, event);
+                    }
+                })
+                .map_err(Failure::Protocol)
             });
             if flow.is_break() {
                 return Ok(());
             }
-            pushed.map_err(protocol)?;
+            match received {
+                Ok(()) => {}
+                Err(Failure::Protocol(source)) => return Err(protocol(source)),
+                Err(Failure::Tls(source)) => {
+                    // The alert says why.
+                    let _ = stream.write_all(&channel.take_output());
+                    return Err(ClientError::Tls { server, source });
+                }
+            }
         }
     }
 
@@ -246,6 +285,18 @@ impl Client {
     }
 }
 
+/// What can be wrong with octets of a server.
+enum Failure {
+    Tls(TlsError),
+    Protocol(ProtocolError),
+}
+
+impl From<TlsError> for Failure {
+    fn from(error: TlsError) -> Self {
+        Self::Tls(error)
+    }
+}
+
 /// Whether two queries can run on one connection.
 fn can_share(one: &Query, other: &Query) -> bool {
     match (one, other) {
@@ -276,8 +327,10 @@ pub fn random_duid() -> Vec<u8> {
     duid
 }
 
-/// The standard library's random seeds, which differ at each call: good enough for ids that only must not repeat soon.
-fn random() -> u64 {
+/// A number at random, from the standard library's random seeds, which differ at each call: good enough for jitter and for
+/// ids that only must not repeat soon.
+#[must_use]
+pub fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
