@@ -20,7 +20,8 @@ pub struct EngineConfig {
     pub ring_entries: u32,
     /// Entries of each core's completion queue, a power of two.
     pub completion_entries: u32,
-    /// How long running queries may take to end once the engine shuts down.
+    /// How long running queries may take to end once the engine shuts down, or on a connection whose place another one of
+    /// the same requestor has taken.
     pub shutdown_timeout: Duration,
 }
 

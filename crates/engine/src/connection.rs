@@ -24,7 +24,7 @@ use std::time::Duration;
 use leaseq_session::Mono;
 
 use crate::core::{Core, Signals};
-use crate::pool::{Chunk, Filled, SMALL_CHUNK_OCTETS};
+use crate::pool::{Chunk, Filled, OWN_OCTETS, SMALL_CHUNK_OCTETS};
 use crate::registry::{ConnectionState, Entry};
 use crate::ring::{self, Pending};
 use crate::service::{Outcome, Service};
@@ -83,6 +83,9 @@ pub(crate) struct Connection<S: Service> {
     pause: Option<Pending<()>>,
     chunk_octets: usize,
     scheduled: Option<Mono>,
+    /// When it is reset if it has not ended by then: another connection has its place, and it must not be held for long by
+    /// a peer that is dead.
+    ends_by: Option<Mono>,
     /// It is an active stream, and its socket is set up for that.
     is_stream: bool,
     /// Declared after the session, so dropped after it.
@@ -132,6 +135,7 @@ impl<S: Service> Connection<S> {
             pause: None,
             chunk_octets: FIRST_CHUNK_OCTETS,
             scheduled: None,
+            ends_by: None,
             is_stream: false,
             _place: place,
         }
@@ -226,11 +230,7 @@ impl<S: Service> Connection<S> {
             return self.send(chunk, taken, begun);
         }
         self.core.pool.give_back(chunk);
-        self.chunk_octets = next_chunk(
-            self.chunk_octets,
-            now - begun,
-            self.core.pool.chunk_octets(),
-        );
+        self.chunk_octets = next_chunk(self.chunk_octets, now - begun, self.largest_chunk());
     }
 
     /// Does what was asked for from outside: timers, the engine's shutdown, the admin side.
@@ -241,6 +241,7 @@ impl<S: Service> Connection<S> {
         if matches!(self.phase, Phase::Open) {
             if signals.contains(Signals::REPLACED) {
                 self.core.service.replaced(&mut self.session);
+                self.ends_by = Some(now + self.core.ending_timeout);
             }
             if signals.contains(Signals::TERMINATE) {
                 self.core.service.terminate(&mut self.session);
@@ -255,6 +256,9 @@ impl<S: Service> Connection<S> {
     fn look_at_timers(&mut self, now: Mono) {
         if matches!(self.phase, Phase::Ending) {
             return;
+        }
+        if self.ends_by.is_some_and(|at| at <= now) {
+            return self.abort();
         }
         let unacknowledged = socket::unacknowledged(self.socket.as_fd());
         if self
@@ -285,6 +289,7 @@ impl<S: Service> Connection<S> {
     fn turn(&mut self, now: Mono) {
         if matches!(self.phase, Phase::Open) {
             self.offer_input(now);
+            self.become_stream();
             if self.sending.is_none() && self.pause.is_none() {
                 self.produce(now);
                 self.offer_input(now);
@@ -293,7 +298,6 @@ impl<S: Service> Connection<S> {
                     self.pause = Some(ring::turn());
                 }
             }
-            self.become_stream();
             match self.core.service.outcome(&self.session) {
                 Outcome::Open => {}
                 Outcome::CloseWhenWritten if self.has_more_to_say() => {}
@@ -316,6 +320,7 @@ impl<S: Service> Connection<S> {
             && let Some(timeout) = self.core.service.stream_timeout(&self.session)
         {
             self.is_stream = true;
+            self.chunk_octets = self.chunk_octets.min(self.largest_chunk());
             self.entry.set_stream();
             // Fails only if the peer has gone, which the next read tells.
             let _ = socket::prepare_stream(self.socket.as_fd(), timeout);
@@ -375,11 +380,17 @@ impl<S: Service> Connection<S> {
             return self.send(chunk, 0, now);
         }
         if gone > 0 {
-            self.chunk_octets = next_chunk(
-                self.chunk_octets,
-                Duration::ZERO,
-                self.core.pool.chunk_octets(),
-            );
+            self.chunk_octets = next_chunk(self.chunk_octets, Duration::ZERO, self.largest_chunk());
+        }
+    }
+
+    /// A stream's chunks stay small: what is encoded cannot be overtaken by a newer record any more, and it is what a
+    /// peer that stops reading holds.
+    fn largest_chunk(&self) -> usize {
+        if self.is_stream {
+            OWN_OCTETS
+        } else {
+            self.core.pool.chunk_octets()
         }
     }
 
@@ -419,6 +430,10 @@ impl<S: Service> Connection<S> {
                 Some(deadline.map_or(until, |at| at.min(until)))
             }
             Phase::Ending => None,
+        };
+        let wanted = match (wanted, self.ends_by) {
+            (Some(at), Some(end)) => Some(at.min(end)),
+            (at, end) => at.or(end),
         };
         // A deadline that moved later is looked at when the earlier one comes.
         if let Some(at) = wanted

@@ -176,6 +176,8 @@ pub(crate) struct Core<S: Service> {
     /// What is read lies here until the session has taken it: no connection has a buffer of its own for it.
     pub inbox: RefCell<Box<[u8]>>,
     pub stats: Arc<EngineStats>,
+    /// How long a connection whose place is taken may take to end.
+    pub ending_timeout: Duration,
     clock: Clock,
     wheel: RefCell<Wheel>,
     /// What the timer task sleeps for.
@@ -227,6 +229,7 @@ impl<S: Service> Core<S> {
             links: Links::default(),
             inbox: RefCell::new(vec![0; INBOX_OCTETS].into()),
             stats,
+            ending_timeout: config.shutdown_timeout,
             clock,
             wheel: RefCell::new(Wheel::new(clock.now())),
             sleeps_until: Cell::new(None),

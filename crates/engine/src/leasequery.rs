@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use leaseq_session::{
     Admission, Admitted, Connection, Counters, Family, Fate, Hub, Mono, Responder, Settings, Turn,
@@ -134,6 +135,10 @@ impl Service for Leasequery {
 
     fn replaced(&self, session: &mut Connection) {
         session.replaced();
+    }
+
+    fn stream_timeout(&self, session: &Connection) -> Option<Duration> {
+        session.is_stream().then(|| session.send_timeout())
     }
 
     fn committed(&self, now: Mono, wake: &mut dyn FnMut(usize)) -> bool {

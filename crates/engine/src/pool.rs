@@ -16,7 +16,7 @@ use crate::stats::EngineStats;
 /// The chunk that every connection gets whatever the pressure on memory is, in octets.
 pub const SMALL_CHUNK_OCTETS: usize = 4_096;
 /// The largest chunk that is offered to the kernel at once, and else copied out; larger ones keep a buffer of the pool.
-const OWN_OCTETS: usize = 32 << 10;
+pub(crate) const OWN_OCTETS: usize = 32 << 10;
 /// Small chunks whose memory is kept for the next ones, so that short answers do not allocate.
 const OWN_KEPT: usize = 128;
 

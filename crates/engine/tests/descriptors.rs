@@ -1,6 +1,11 @@
 //! What happens when no descriptor is left: alone in its process, because it takes all of them.
 
-#[allow(dead_code, reason = "one test needs less of it than the others do")]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "one test needs less of it than the others do"
+)]
+#[path = "server/support/mod.rs"]
 mod support;
 
 use std::fs::File;

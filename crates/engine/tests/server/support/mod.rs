@@ -1,5 +1,7 @@
 //! A server over a small store, and a requestor of blocking sockets.
 
+mod active;
+
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -7,12 +9,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use leaseq_engine::{Engine, EngineConfig, Listeners};
-use leaseq_session::{Dhcp4Settings, Limits, Refusal, ReplyTo, RequestorRule, Settings};
+use leaseq_session::{
+    ActiveSettings, CloseReason, Counters, Dhcp4Settings, Limits, Refusal, ReplyTo, RequestorRule,
+    Settings,
+};
 use leaseq_store::{
     Event, Event4, Event6, HwAddr, Link6, Options, Relay6, State, Store, SyncMode, Topology,
 };
 use leaseq_wire::{OutBuf, frame, v4, v6};
 use tempfile::TempDir;
+
+pub use active::{Heard4, Heard6, active4, active4_of_relay, active6, changed4, changed6};
 
 /// How long a test waits for something that must come.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -36,6 +43,7 @@ pub struct Server {
 /// How a server is to be.
 pub struct Setup {
     pub limits: Limits,
+    pub active: ActiveSettings,
     pub shutdown_timeout: Duration,
     /// Relays, each with its own relay-id in both families.
     pub relays: u32,
@@ -47,6 +55,12 @@ impl Default for Setup {
     fn default() -> Self {
         Setup {
             limits: Limits::default(),
+            active: ActiveSettings {
+                enabled: true,
+                insecure: true,
+                relay_scope: true,
+                ..ActiveSettings::default()
+            },
             shutdown_timeout: Duration::from_secs(60),
             relays: 10,
             bindings: 20,
@@ -89,8 +103,11 @@ impl Setup {
             shutdown_timeout: self.shutdown_timeout,
             ..EngineConfig::default()
         };
-        let engine =
-            Engine::start(config, listeners, settings(self.limits), store.reader()).unwrap();
+        let settings = Arc::new(Settings {
+            active: self.active,
+            ..Settings::clone(&settings(self.limits))
+        });
+        let engine = Engine::start(config, listeners, settings, store.reader()).unwrap();
         Server {
             engine,
             store: Some(store),
@@ -122,13 +139,49 @@ impl Server {
         Requestor::connect(self.engine.addresses().dhcp6_tcp[0])
     }
 
+    /// Commits events.
+    pub fn commit(&self, events: Vec<Event>) {
+        let store = self.store.as_ref().expect("the server runs");
+        let count = events.len();
+        let committed = store.submit(events).unwrap().wait().unwrap();
+        assert_eq!(
+            (committed.rejected.len(), committed.changed as usize),
+            (0, count)
+        );
+    }
+
+    fn sum(&self, count: impl Fn(&Counters) -> u64) -> u64 {
+        let counters = self.engine.counters().iter();
+        counters.map(|counters| count(counters)).sum()
+    }
+
+    /// Waits until that many streams of both families have begun and not ended.
+    pub fn until_streams(&self, count: u64) {
+        let open = |counters: &Counters| {
+            [&counters.v4, &counters.v6]
+                .map(|family| family.streams_opened.get() - family.streams_closed.get())
+                .iter()
+                .sum()
+        };
+        until("the streams are open", || self.sum(open) == count);
+    }
+
+    /// Connections closed for a reason so far, first of DHCPv4, then of DHCPv6.
+    pub fn closed(&self, reason: CloseReason) -> (u64, u64) {
+        (
+            self.sum(|counters| counters.v4.closed.of(reason).get()),
+            self.sum(|counters| counters.v6.closed.of(reason).get()),
+        )
+    }
+
+    /// DHCPv4 queries that were kept back because their requestor asks too often.
+    pub fn delayed4(&self) -> u64 {
+        self.sum(|counters| counters.v4.delayed.get())
+    }
+
     /// Refusals of DHCPv4 connections so far.
     pub fn refused4(&self, reason: Refusal) -> u64 {
-        self.engine
-            .counters()
-            .iter()
-            .map(|counters| counters.refused_v4.of(reason).get())
-            .sum()
+        self.sum(|counters| counters.refused_v4.of(reason).get())
     }
 }
 
@@ -163,7 +216,7 @@ pub fn address6(relay: u32, number: u32) -> Ipv6Addr {
     )
 }
 
-fn binding4(relay: u32, number: u32) -> Event {
+pub fn binding4(relay: u32, number: u32) -> Event {
     let address = address4(relay, number);
     let octets = [&[2, 0][..], &address.octets()].concat();
     let id = relay_id(relay);
@@ -184,7 +237,7 @@ fn binding4(relay: u32, number: u32) -> Event {
     })
 }
 
-fn binding6(relay: u32, number: u32) -> Event {
+pub fn binding6(relay: u32, number: u32) -> Event {
     let id = relay_id(relay);
     let mut options = vec![0, 53, 0, id.len() as u8];
     options.extend_from_slice(&id);
@@ -283,6 +336,28 @@ pub struct Requestor {
 impl Requestor {
     pub fn connect(server: SocketAddr) -> Requestor {
         Requestor::over(TcpStream::connect(server).unwrap())
+    }
+
+    /// One at another address of this machine: another requestor.
+    pub fn connect_from(from: IpAddr, server: SocketAddr) -> Requestor {
+        let socket = socket2::Socket::new(
+            socket2::Domain::for_address(server),
+            socket2::Type::STREAM,
+            None,
+        )
+        .unwrap();
+        socket.bind(&SocketAddr::new(from, 0).into()).unwrap();
+        socket.connect(&server.into()).unwrap();
+        Requestor::over(socket.into())
+    }
+
+    /// From now on its machine drops whatever comes: nothing is acknowledged, as if it were gone.
+    pub fn die(&self) {
+        const RETURN: u16 = 0x06;
+        let drop_all = [socket2::SockFilter::new(RETURN, 0, 0, 0)];
+        socket2::SockRef::from(&self.stream)
+            .attach_filter(&drop_all)
+            .unwrap();
     }
 
     /// One whose kernel holds little, so that the server is soon blocked if it does not read.

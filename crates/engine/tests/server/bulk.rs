@@ -1,6 +1,4 @@
-//! The whole server over real sockets: engine, sessions and a small store.
-
-mod support;
+//! Bulk queries and datagrams, the engine's own limits, reload and shutdown.
 
 use std::net::{Shutdown, UdpSocket};
 use std::sync::Arc;
@@ -8,7 +6,8 @@ use std::time::Duration;
 
 use leaseq_session::{CloseReason, Family, Limits, Refusal};
 use leaseq_wire::{OutBuf, v4, v6};
-use support::{
+
+use crate::support::{
     PATIENCE, Requestor, Setup, Told, address4, address6, all4, by_relay4, by_relay6, duid,
     expected4, expected6, settings, until,
 };

@@ -1,0 +1,7 @@
+//! The whole server over real sockets: engine, sessions and a small store.
+
+mod blocked;
+mod bulk;
+mod limits;
+mod streams;
+mod support;
