@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use leaseq_session::{Dhcp4Settings, Limits, ReplyTo, RequestorRule, Settings};
+use leaseq_session::{ActiveSettings, Dhcp4Settings, Limits, ReplyTo, RequestorRule, Settings};
 use leaseq_store::{
     Event, Event4, Event6, HwAddr, Link6, Options, Range4, Relay6, State, Store, Ticket, Topology,
     Vpn,
@@ -213,6 +214,20 @@ pub fn store(dir: &Path, v4: u32, v6: u32, order: Order) -> Result<Store> {
     Ok(store)
 }
 
+/// As [`settings`], with active leasequery.
+pub fn active_settings(send_timeout: Duration) -> Arc<Settings> {
+    Arc::new(Settings {
+        active: ActiveSettings {
+            enabled: true,
+            insecure: true,
+            relay_scope: true,
+            send_timeout,
+            ..ActiveSettings::default()
+        },
+        ..Settings::clone(&settings())
+    })
+}
+
 /// Settings that serve loopback without a limit that matters.
 pub fn settings() -> Arc<Settings> {
     let rule = |network: &str| {
@@ -271,6 +286,48 @@ pub fn by_relay4(relay: u32) -> Vec<u8> {
         query.finish();
         Ok(())
     }))
+}
+
+/// An active query for all changes of DHCPv4 bindings or for those of one relay, framed.
+pub fn active4(xid: u32, relay: Option<u32>) -> Vec<u8> {
+    framed(&message(|out| {
+        let header = v4::Header::request(xid);
+        let mut query =
+            v4::MessageWriter::start(out, &header, v4::message_type::DHCPACTIVELEASEQUERY)?;
+        query.parameter_request_list(&[
+            v4::option_code::RELAY_AGENT_INFORMATION,
+            v4::option_code::CLIENT_IDENTIFIER,
+            v4::option_code::IP_ADDRESS_LEASE_TIME,
+            v4::option_code::BASE_TIME,
+        ])?;
+        if let Some(relay) = relay {
+            query.relay_agent_information(&[(v4::suboption::RELAY_ID, &relay_id(relay))])?;
+        }
+        query.finish();
+        Ok(())
+    }))
+}
+
+/// What a client identifier begins with that tells the number of a commit.
+const COMMIT: [u8; 4] = [0, b'n', b'o', b'.'];
+
+/// DHCPv4 binding number `n`, changed in commit number `commit`.
+pub fn changed4(n: u32, commit: u32) -> Event {
+    match event4(n) {
+        Event::V4(event) => Event::V4(Event4 {
+            client_id: Some([COMMIT, commit.to_be_bytes()].concat()),
+            ..event
+        }),
+        other => other,
+    }
+}
+
+/// The number of the commit that a DHCPv4 message tells of, if it tells of a binding that [`changed4`] made.
+pub fn commit4(message: &[u8]) -> Option<u32> {
+    let message = v4::Message::parse(message).ok()?;
+    let id = message.option(v4::option_code::CLIENT_IDENTIFIER)?;
+    let number = id.as_slice()?.strip_prefix(&COMMIT)?;
+    Some(u32::from_be_bytes(number.try_into().ok()?))
 }
 
 /// A query of one type with one query-option, for DHCPv6.

@@ -23,6 +23,20 @@ pub fn data_threads_ns() -> Result<u64> {
     Ok(total)
 }
 
+/// Nanoseconds that all threads of the process have been on a CPU.
+///
+/// # Errors
+/// Where /proc tells no such thing.
+pub fn process_ns() -> Result<u64> {
+    let mut total = 0;
+    for task in fs::read_dir("/proc/self/task")? {
+        if let Ok(schedstat) = fs::read_to_string(task?.path().join("schedstat")) {
+            total += on_cpu_ns(&schedstat)?;
+        }
+    }
+    Ok(total)
+}
+
 /// Nanoseconds that the calling thread has been on a CPU.
 ///
 /// # Errors
