@@ -103,6 +103,7 @@ fn streams_that_take_nothing_hold_nothing_and_are_told_the_newest_state() {
             requestor.deliver(&server);
             if query.xid == 3 {
                 requestor.transmit(&server, 1);
+                assert_eq!(requestor.messages().len(), 1, "it is in the midst of it");
             } else {
                 requestor.run(&server);
             }
