@@ -17,6 +17,7 @@ mod query;
 mod rate;
 mod responder;
 mod settings;
+mod tls;
 mod v4;
 mod v6;
 

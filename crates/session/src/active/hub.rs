@@ -22,6 +22,7 @@ use crate::connection::Turn;
 use crate::counters::Counters;
 use crate::query::QueryContext;
 use crate::settings::{Family, RequestorRule, Settings};
+use crate::tls::Handshakes;
 use crate::{v4, v6};
 
 /// Records looked at in one call.
@@ -38,6 +39,7 @@ const MAX_PENDING: usize = 32;
 /// The reader of the log's tail for all active streams of one core, and who is to be woken. One a core.
 pub struct Hub {
     inner: RefCell<Inner>,
+    handshakes: Rc<Handshakes>,
 }
 
 /// The inside of a [`Hub`].
@@ -54,7 +56,6 @@ pub(super) struct Inner {
     narrowed: [usize; 2],
     forms: Slab<Form>,
     scratch: Vec<u8>,
-    ready: Vec<usize>,
 }
 
 /// A stream as the hub knows it.
@@ -148,8 +149,8 @@ impl Hub {
                 narrowed: [0; 2],
                 forms: Slab::new(),
                 scratch: Vec::new(),
-                ready: Vec::new(),
             }),
+            handshakes: Rc::default(),
         })
     }
 
@@ -161,7 +162,12 @@ impl Hub {
 
     /// Calls `wake` with the key of each connection that something else has made ready since the last call.
     pub fn ready(&self, wake: &mut dyn FnMut(usize)) {
-        self.inner.borrow_mut().ready.drain(..).for_each(wake);
+        self.handshakes.ready(wake);
+    }
+
+    /// The core's TLS handshakes.
+    pub(crate) fn handshakes(&self) -> &Rc<Handshakes> {
+        &self.handshakes
     }
 
     /// Active streams of the core.

@@ -6,6 +6,7 @@
 
 mod blocked;
 mod input;
+mod secure;
 mod tls_answer;
 
 use std::net::SocketAddr;
@@ -24,7 +25,7 @@ use crate::settings::{Family, Settings};
 use crate::{Mono, v4, v6};
 use blocked::Outgoing;
 use input::{Input, Next};
-use tls_answer::TlsAnswer;
+use secure::{Channel, Secure};
 
 /// What one query may spend before another query of the connection has its turn.
 const TURN: Quota = Quota {
@@ -84,6 +85,9 @@ pub struct Connection {
     queries: Vec<Box<dyn RunningQuery>>,
     input: Input,
     outgoing: Outgoing,
+    channel: Channel,
+    /// There from the answer to DHCPTLS or STARTTLS on; taken out while it is at work.
+    secure: Option<Box<Secure>>,
 }
 
 impl Connection {
@@ -121,6 +125,8 @@ impl Connection {
             queries: Vec::new(),
             input: Input::default(),
             outgoing: Outgoing::default(),
+            channel: Channel::Fresh,
+            secure: None,
         }
     }
 
@@ -147,6 +153,14 @@ impl Connection {
     /// Whether octets may be given to [`receive`](Self::receive). If not, they are to be kept (and no more read) until
     /// a transmit or a tick has changed that.
     pub fn wants_input(&self) -> bool {
+        match self.channel {
+            Channel::Fresh | Channel::Plain => self.takes_messages(),
+            Channel::Secured => self.wants_ciphertext(),
+        }
+    }
+
+    /// Whether one more message may be taken.
+    fn takes_messages(&self) -> bool {
         let most = self.settings.limits.max_queries_per_connection.max(1) as usize;
         // Beside a stream one more message is read, which is refused; and so its requestor's end is seen.
         let most = if self.is_stream() { 2 } else { most };
@@ -174,8 +188,23 @@ impl Connection {
     /// Takes octets from the requestor and starts the queries in them. Returns how many were taken; what is left is to
     /// be offered again once [`wants_input`](Self::wants_input) says so.
     pub fn receive(&mut self, octets: &[u8], turn: &Turn<'_>) -> usize {
+        let mut consumed = match self.channel {
+            Channel::Fresh | Channel::Plain => self.take(octets, turn),
+            Channel::Secured => 0,
+        };
+        // What follows DHCPTLS or STARTTLS belongs to TLS.
+        if self.channel == Channel::Secured {
+            let rest = octets.get(consumed..).unwrap_or_default();
+            consumed += self.receive_secured(rest, turn);
+        }
+        self.count().received_octets.add(consumed as u64);
+        consumed
+    }
+
+    /// Takes messages out of octets; all of them, or as many as are to be taken now, or up to the one that TLS follows.
+    fn take(&mut self, octets: &[u8], turn: &Turn<'_>) -> usize {
         let mut consumed = 0;
-        while self.wants_input() {
+        while self.takes_messages() && self.secure.is_none() {
             let Some(rest) = octets.get(consumed..).filter(|rest| !rest.is_empty()) else {
                 break;
             };
@@ -188,7 +217,6 @@ impl Connection {
                 Next::Incomplete => break,
             }
         }
-        self.count().received_octets.add(consumed as u64);
         consumed
     }
 
@@ -197,6 +225,14 @@ impl Connection {
     /// A DHCPv4 connection is closed then (RFC 6926 §8.5); a DHCPv6 one when its queries are finished (RFC 5460 §5.4). An
     /// active query would never be: it ends then (RFC 7653 §9.5).
     pub fn peer_closed(&mut self, _now: Mono) {
+        if self.handshake_until().is_some() {
+            self.close(CloseReason::TlsHandshake);
+        }
+        self.requestor_ended();
+    }
+
+    /// No more messages come.
+    fn requestor_ended(&mut self) {
         self.peer_closed = true;
         if self.family == Family::V4 {
             self.queries.clear();
@@ -210,7 +246,9 @@ impl Connection {
     /// Whether [`transmit`](Self::transmit) has something to do.
     pub fn has_output(&self) -> bool {
         !self.aborted
-            && (self.input.is_due() || self.queries.iter().any(|query| !query.is_waiting()))
+            && (self.input.is_due()
+                || self.queries.iter().any(|query| !query.is_waiting())
+                || self.tls_has_output())
     }
 
     /// Writes replies, as whole frames, until about `target` octets are written or there is nothing left to say.
@@ -226,6 +264,17 @@ impl Connection {
             self.message(&frame[frame::HEADER..], Some(&frame), turn);
             self.close_if_drained();
         }
+        let octets = match self.channel {
+            Channel::Fresh | Channel::Plain => self.say(turn, out, target),
+            Channel::Secured => self.transmit_secured(turn, out, target),
+        };
+        self.outgoing.send(octets, turn.now, self.send_timeout());
+        self.count().sent_octets.add(octets as u64);
+        octets
+    }
+
+    /// Has the queries write whole frames, in turns.
+    fn say(&mut self, turn: &Turn<'_>, out: &mut [u8], target: usize) -> usize {
         let mut out = OutBuf::new(out);
         let mut examined = TURN_EXAMINED;
         let mut waiting = 0;
@@ -287,8 +336,6 @@ impl Connection {
         for query in &mut self.queries {
             query.stepped(turn.now);
         }
-        self.outgoing.send(octets, turn.now, self.send_timeout());
-        self.count().sent_octets.add(octets as u64);
         octets
     }
 
@@ -308,8 +355,8 @@ impl Connection {
         let waiting = match self.closing {
             Some(_) => None,
             None => self
-                .input
-                .delayed_until()
+                .handshake_until()
+                .or_else(|| self.input.delayed_until())
                 .or_else(|| self.waits_for_query_until()),
         };
         let queries = self.queries.iter().filter_map(|query| query.deadline());
@@ -327,6 +374,12 @@ impl Connection {
             return self.abort(CloseReason::SendBlocked);
         }
         if self.closing.is_some() {
+            return;
+        }
+        if let Some(until) = self.handshake_until() {
+            if until <= now {
+                self.close(CloseReason::TlsTimeout);
+            }
             return;
         }
         self.input.pass_delay(now);
@@ -348,7 +401,9 @@ impl Connection {
     pub fn fate(&self) -> Fate {
         match self.closing {
             Some(reason) if self.aborted => Fate::Abort(reason),
-            Some(reason) if self.queries.is_empty() => Fate::CloseWhenWritten(reason),
+            Some(reason) if self.queries.is_empty() && !self.tls_has_output() => {
+                Fate::CloseWhenWritten(reason)
+            }
             _ => Fate::Open,
         }
     }
@@ -389,6 +444,10 @@ impl Connection {
             return self.input.delay(frame, ready);
         }
         self.count().received_messages.increment();
+        let is_first = self.channel == Channel::Fresh;
+        if is_first {
+            self.channel = Channel::Plain;
+        }
         let cx = QueryContext {
             view: turn.view,
             server_time: turn.server_time,
@@ -411,7 +470,7 @@ impl Connection {
             Family::V4 => v4::beside(&cx, message),
             Family::V6 => v6::beside(&cx, message),
         };
-        match opened {
+        match self.permit(opened) {
             Opened::Query(mut query) => {
                 let xid = query.xid();
                 let duplicate = self.queries.iter().any(|other| other.xid() == xid);
@@ -424,9 +483,6 @@ impl Connection {
                 }
                 self.queries.push(query);
             }
-            Opened::Stream(_) if !self.settings.active.insecure => {
-                self.close(CloseReason::TlsRequired);
-            }
             Opened::Stream(request) => self.queries.push(Box::new(Stream::new(
                 Rc::clone(&self.hub),
                 self.key,
@@ -437,12 +493,10 @@ impl Connection {
                 request,
                 turn.now,
             ))),
-            Opened::Tls { xid } => self.queries.push(Box::new(TlsAnswer {
-                family: self.family,
-                xid,
-                refused: Some("TLS is not enabled"),
-                close: None,
-            })),
+            Opened::Tls { xid } => {
+                let answer = self.answer_tls(xid, is_first, turn.now);
+                self.queries.push(Box::new(answer));
+            }
             Opened::Discarded => {}
             Opened::Close(reason) => self.close(reason),
         }
@@ -483,6 +537,7 @@ impl Connection {
         self.closing = Some(reason);
         self.count().closed.of(reason).increment();
         self.input.release();
+        self.leave_handshakes();
         for query in &mut self.queries {
             query.terminate(why_terminated(reason));
         }
@@ -496,6 +551,7 @@ impl Connection {
         self.closing = Some(reason);
         self.aborted = true;
         self.queries = Vec::new();
+        self.secure = None;
         self.input.release();
     }
 
