@@ -1,6 +1,7 @@
 //! A server without sockets: a store in a temporary directory, clocks that move when told, and requestors whose
 //! connections are driven by hand.
 
+use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -33,6 +34,7 @@ pub struct Server {
     pub settings: Arc<Settings>,
     pub counters: Arc<Counters>,
     pub hub: Rc<Hub>,
+    keys: Cell<usize>,
     pub admission: Arc<Admission>,
     pub now: Mono,
     _dir: TempDir,
@@ -51,6 +53,14 @@ pub fn everybody() -> Arc<RequestorRule> {
     Arc::new(RequestorRule::all(
         "0.0.0.0/0".parse::<Network>().expect("a network"),
     ))
+}
+
+/// As [`settings`], and active leasequery is served without TLS.
+pub fn active_settings() -> Settings {
+    let mut settings = settings();
+    settings.active.enabled = true;
+    settings.active.insecure = true;
+    settings
 }
 
 pub fn limits(change: impl FnOnce(&mut Limits)) -> Settings {
@@ -112,11 +122,27 @@ impl Server {
     }
 
     pub fn with(settings: Settings, ranges4: Vec<Range4>) -> Server {
+        let segment_size = 4 << 20;
+        Server::open(settings, ranges4, Options::default().history, segment_size)
+    }
+
+    /// With a store that keeps ends and departures for so long, and whose log has small segments.
+    pub fn keeping(settings: Settings, history: Duration) -> Server {
+        Server::open(settings, vec![], history, 64 << 10)
+    }
+
+    fn open(
+        settings: Settings,
+        ranges4: Vec<Range4>,
+        history: Duration,
+        segment_size: u64,
+    ) -> Server {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let clock = Arc::new(ManualClock::new(u64::from(START) * 1_000));
         let options = Options {
             sync: SyncMode::Never,
-            segment_size: 4 << 20,
+            segment_size,
+            history,
             clock: clock.clone(),
             ..Options::default()
         };
@@ -134,9 +160,29 @@ impl Server {
             settings,
             counters: Arc::default(),
             hub: Hub::new(),
+            keys: Cell::new(0),
             now: Mono::from_millis(1_000_000),
             _dir: dir,
         }
+    }
+
+    /// Has the log compacted: ends that are older than the history are dropped.
+    pub fn compact(&self) {
+        self.store.compact_now().expect("compacted");
+    }
+
+    /// Has the hub look at what was committed, as the engine does after a commit; whom it wakes.
+    pub fn committed(&self) -> Vec<usize> {
+        let mut woken = Vec::new();
+        while self.turn(|turn| self.hub.committed(turn, &mut |key| woken.push(key))) {}
+        woken.sort_unstable();
+        woken
+    }
+
+    /// Stores events and has the hub look at them; whom it wakes.
+    pub fn change(&self, events: impl IntoIterator<Item = Event4>) -> Vec<usize> {
+        self.store(events);
+        self.committed()
     }
 
     /// Other settings for what is asked from now on.
@@ -188,17 +234,19 @@ impl Server {
         let peer = SocketAddr::from((from, 40_000));
         let admitted = self.admission.admit(Family::V4, peer.ip())?;
         let (settings, counters) = (Arc::clone(&self.settings), Arc::clone(&self.counters));
+        let key = self.keys.replace(self.keys.get() + 1);
         let connection = Connection::new(
             settings,
             counters,
             self.hub.clone(),
-            0,
+            key,
             Family::V4,
             admitted,
             peer,
             self.now,
         );
         Ok(Requestor {
+            key,
             connection,
             to_server: Vec::new(),
             from_server: Vec::new(),
@@ -279,6 +327,8 @@ impl Server {
 
 /// A requestor and its connection.
 pub struct Requestor {
+    /// What the hub calls its connection by.
+    pub key: usize,
     pub connection: Connection,
     pub to_server: Vec<u8>,
     pub from_server: Vec<u8>,
@@ -339,6 +389,36 @@ impl Requestor {
         }
         let by = end - server.now;
         server.advance(by);
+    }
+
+    /// Lets time pass for a requestor that takes and acknowledges everything at once.
+    pub fn live(&mut self, server: &mut Server, time: Duration) {
+        let end = server.now + time;
+        self.run(server);
+        while let Some(deadline) = self
+            .connection
+            .deadline()
+            .filter(|deadline| *deadline <= end)
+        {
+            let by = deadline - server.now;
+            server.advance(by);
+            server.committed();
+            self.connection.tick(server.now, 0);
+            self.run(server);
+            if self.connection.fate() != Fate::Open {
+                return;
+            }
+        }
+        let by = end - server.now;
+        server.advance(by);
+        server.committed();
+        self.run(server);
+    }
+
+    /// Runs; what came.
+    pub fn hear(&mut self, server: &Server) -> Vec<Message4> {
+        self.run(server);
+        self.messages()
     }
 
     /// The whole messages received so far, which are taken out.

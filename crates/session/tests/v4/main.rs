@@ -1,5 +1,8 @@
 //! The server's side of DHCPv4 leasequery, rule by rule, on virtual time and a real store.
 
+mod active;
+mod active_ends;
+mod active_history;
 mod arbitrary;
 mod bulk;
 mod connection;

@@ -28,6 +28,14 @@ impl Query4 {
         }
     }
 
+    /// An active query.
+    pub fn active(xid: u32) -> Query4 {
+        Query4 {
+            message_type: message_type::DHCPACTIVELEASEQUERY,
+            ..Query4::bulk(xid)
+        }
+    }
+
     /// A UDP query without a key, from the relay agent at 10.0.0.1.
     pub fn udp(xid: u32) -> Query4 {
         let header = Header {

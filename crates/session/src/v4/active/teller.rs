@@ -174,6 +174,14 @@ impl Teller for Teller4 {
         })
     }
 
+    fn may_concern(&self, record: &Record<'_>) -> bool {
+        match record {
+            Record::Bind4(bind) => self.matches(bind.relay_id(), bind.remote_id()),
+            Record::Departed4(departed) => self.matches(departed.relay_id(), departed.remote_id()),
+            Record::Bind6(_) | Record::Departed6(_) | Record::Feed(_) => false,
+        }
+    }
+
     fn record(
         &mut self,
         cx: &QueryContext<'_>,

@@ -220,7 +220,8 @@ fn a_departure_is_told_to_those_alone_for_whom_the_binding_is_gone() {
     let available = Some(State::Available as u8);
     let ended = Some(State::Released as u8);
     // The stream; the relay agents that its requestor may see, none: all; what became of the binding; the state told.
-    let table: [(Query, &[&[u8]], &[Event4], Option<u8>); 16] = [
+    type Case<'c> = (Query, &'c [&'c [u8]], &'c [Event4], Option<u8>);
+    let table: [Case<'_>; 16] = [
         (narrowed(b"old", b""), &[], &away, available),
         (narrowed(b"old", b"c"), &[], &away, available),
         (narrowed(b"old", b""), &[b"old"], &away, available),
