@@ -231,8 +231,12 @@ impl Server {
     }
 
     pub fn try_connect(&self, from: [u8; 4]) -> Result<Requestor, Refused> {
+        self.try_connect_as(Family::V4, from)
+    }
+
+    pub fn try_connect_as(&self, family: Family, from: [u8; 4]) -> Result<Requestor, Refused> {
         let peer = SocketAddr::from((from, 40_000));
-        let admitted = self.admission.admit(Family::V4, peer.ip())?;
+        let admitted = self.admission.admit(family, peer.ip())?;
         let (settings, counters) = (Arc::clone(&self.settings), Arc::clone(&self.counters));
         let key = self.keys.replace(self.keys.get() + 1);
         let connection = Connection::new(
@@ -240,7 +244,7 @@ impl Server {
             counters,
             self.hub.clone(),
             key,
-            Family::V4,
+            family,
             admitted,
             peer,
             self.now,
