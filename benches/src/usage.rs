@@ -4,6 +4,9 @@ use std::fs;
 
 use anyhow::{Context, Result};
 
+/// Octets of a page.
+const PAGE_OCTETS: u64 = 4_096;
+
 /// Nanoseconds that the data threads of all engines in this process have been on a CPU.
 ///
 /// # Errors
@@ -58,11 +61,22 @@ fn on_cpu_ns(schedstat: &str) -> Result<u64> {
 /// # Errors
 /// Where /proc tells no such thing.
 pub fn resident_octets() -> Result<u64> {
+    Ok(statm()?[1] * PAGE_OCTETS)
+}
+
+/// Octets of memory that the process has resident beside mapped files.
+///
+/// # Errors
+/// Where /proc tells no such thing.
+pub fn anonymous_octets() -> Result<u64> {
+    let [_, resident, shared] = statm()?;
+    Ok(resident.saturating_sub(shared) * PAGE_OCTETS)
+}
+
+/// Pages in all, resident, and of files.
+fn statm() -> Result<[u64; 3]> {
     let statm = fs::read_to_string("/proc/self/statm")?;
-    let pages: u64 = statm
-        .split_whitespace()
-        .nth(1)
-        .context("statm is short")?
-        .parse()?;
-    Ok(pages * 4_096)
+    let mut pages = statm.split_whitespace().map(str::parse);
+    let mut next = || -> Result<u64> { Ok(pages.next().context("statm is short")??) };
+    Ok([next()?, next()?, next()?])
 }

@@ -202,10 +202,11 @@ impl Submitter<'_> {
 /// All streams at each rate.
 fn rates(scale: &Scale, scoped: bool) -> Result<()> {
     let server = Server::start(scale, scale.streams, Duration::from_secs(120))?;
-    let before = usage::resident_octets()?;
+    let before = usage::anonymous_octets()?;
     let mut readers = Readers::start(server.address(), scale.streams, scoped)?;
     server.until_streams(scale.streams.into())?;
-    let each = (usage::resident_octets()?.saturating_sub(before)) as f64 / f64::from(scale.streams);
+    let each =
+        (usage::anonymous_octets()?.saturating_sub(before)) as f64 / f64::from(scale.streams);
     line(
         &format!("memory of an idle stream, {}", name(scoped)),
         each,
@@ -291,11 +292,11 @@ fn blocked(scale: &Scale) -> Result<()> {
             .sum()
     };
     readers.begin()?;
-    let before = usage::resident_octets()?;
+    let before = usage::anonymous_octets()?;
     let changes = 100;
     let commits = (BACKLOG / changes) as usize;
     let acknowledged = submitter.run(commits, changes, TICK)?;
-    let behind = usage::resident_octets()?.saturating_sub(before);
+    let behind = usage::anonymous_octets()?.saturating_sub(before);
     let waiting = server.engine.stats().waiting_octets();
     ensure!(
         closed() == 0,
