@@ -9,6 +9,8 @@ mod change;
 mod filter;
 mod request;
 mod teller;
+#[cfg(test)]
+mod tests;
 
 use leaseq_store::{Group, Hops, Record, View};
 use leaseq_wire::v6::{Message, OptionsIter, StatusCode};
