@@ -58,7 +58,8 @@ fn allocations(call: impl FnOnce()) -> u64 {
 const BINDINGS: u32 = 3_000;
 
 fn server() -> Server {
-    let mut settings = fixture::settings();
+    let mut settings = fixture::active_settings();
+    settings.active.relay_scope = true;
     settings.requestors.push(Arc::new(RequestorRule::all(
         "::/0".parse().expect("a network"),
     )));
@@ -219,6 +220,83 @@ fn v6_bulk_allocates_nothing_for_a_client() {
     ];
     for (name, query) in queries {
         bulk_allocates_nothing(&server, Family::V6, name, &message::framed(&query), 100_000);
+    }
+}
+
+#[test]
+fn v4_catch_up_allocates_nothing_for_a_binding() {
+    let server = server();
+    for (name, query) in [
+        ("everything", Query4::active(1)),
+        ("a relay agent", Query4::active(1).relay_id(&relay_id(0))),
+        (
+            "with rare options",
+            Query4::active(1).want(&[12, 51, 58, 59, 60, 61, 82, 91, 152, 153, 156, 157]),
+        ),
+    ] {
+        let frame = query.since(fixture::START).frame();
+        let (octets, allocations) = stream(&server, Family::V4, &frame);
+        assert!(octets > 700_000, "{name}: {octets} octets");
+        // A stream takes its place at the tail once, when it has caught up.
+        assert!(allocations <= 8, "{name}: {allocations} for 3,000 bindings");
+    }
+}
+
+#[test]
+fn v4_changes_are_told_to_streams_at_the_tail_without_an_allocation() {
+    let server = server();
+    // Two that share, and one that is found by its relay agent.
+    let queries = [
+        Query4::active(1),
+        Query4::active(2),
+        Query4::active(3).relay_id(&relay_id(0)),
+    ];
+    let mut streams = queries.map(|query| {
+        let mut stream = server.connect();
+        stream.ask(&query);
+        stream.run(&server);
+        stream
+    });
+    let mut renewed = 0;
+    let mut renew = |count: u32| {
+        renewed += 1;
+        server.store((0..count).map(|n| {
+            let mut event = lease((0x6440_0000 + n).to_be_bytes(), n);
+            event.relay_agent_info = Some(fixture::relay_info(0, n));
+            event.cltt = Some(fixture::START + renewed);
+            event
+        }));
+    };
+    let mut out = vec![0; 4 * MAX_FRAME];
+    let mut told = |server: &Server| {
+        let mut woken = [0; 8];
+        let mut count = 0;
+        let mut octets = [0; 3];
+        server.turn(|turn| {
+            server.hub.committed(turn, &mut |key| {
+                woken[count] = key;
+                count += 1;
+            })
+        });
+        for (stream, octets) in streams.iter_mut().zip(&mut octets) {
+            assert!(woken[..count].contains(&stream.key));
+            *octets = server.turn(|turn| stream.connection.transmit(turn, &mut out, 65_536));
+            stream.connection.written(*octets, server.now);
+        }
+        octets
+    };
+    // What is taken once: the first messages, the scratch buffer, and a ring of up to twice what it keeps.
+    for _ in 0..200 {
+        renew(20);
+        told(&server);
+    }
+    for _ in 0..50 {
+        renew(20);
+        let mut octets = [0; 3];
+        let allocations = allocations(|| octets = told(&server));
+        assert!(octets.iter().all(|octets| *octets > 20 * 250), "{octets:?}");
+        // The list of what waits for the one that does not share grows a few times.
+        assert!(allocations <= 8, "{allocations} for 60 messages");
     }
 }
 
