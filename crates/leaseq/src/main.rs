@@ -12,6 +12,7 @@ mod query;
 mod sample;
 mod serve;
 mod store;
+mod tls;
 
 use std::process::ExitCode;
 

@@ -4,14 +4,15 @@ use std::collections::HashSet;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use leaseq_engine::{EngineConfig, Listeners};
 use leaseq_feed::{hex, socket};
 use leaseq_session::{
     ActiveSettings, Dhcp4Settings, Dhcp6Settings, Limits, LinkRule, OnLimit, ReplyTo,
-    RequestorRule, Settings,
+    RequestorRule, Settings, TlsSettings,
 };
 use leaseq_store::{LinkConfig, Options, Range4, SyncMode, Topology, Vpn};
 use toml::Spanned;
@@ -19,6 +20,7 @@ use toml::Spanned;
 use super::sections::{self, ActiveMode, Cores, FeedKind, File, TlsBulk};
 use super::units::{Pool, Size, Text, network_of};
 use super::{Config, Overrides};
+use crate::tls::{self, Certificate, Files, Which};
 
 /// Where in the file, and what is wrong there.
 pub(super) type Fault = (Range<usize>, String);
@@ -29,8 +31,8 @@ const MAX_SEGMENT: u64 = 2 << 30;
 /// Octets of a DUID: a type and something after it, at most 128 (RFC 8415 §11.1).
 const DUID_OCTETS: std::ops::RangeInclusive<usize> = 3..=130;
 
-pub(super) fn build(file: File, overrides: Overrides) -> Result<Config, Fault> {
-    refuse_later_features(&file)?;
+/// `base`: the directory that relative names of files are meant from.
+pub(super) fn build(file: File, base: &Path, overrides: Overrides) -> Result<Config, Fault> {
     let mut warnings = Vec::new();
     let listeners = Listeners {
         dhcp4_tcp: addresses(&file.dhcp4.listen_tcp),
@@ -41,15 +43,17 @@ pub(super) fn build(file: File, overrides: Overrides) -> Result<Config, Fault> {
     if file.requestors.is_empty() {
         warnings.push("no [[requestor]] is configured: nobody is served".to_owned());
     }
+    let (tls, certificates) = tls(&file.tls, base)?.unzip();
     let settings = Settings {
         limits: limits(&file.limits)?,
         dhcp4: dhcp4(&file.dhcp4, &listeners, &mut warnings),
         dhcp6: dhcp6(&file.dhcp6, &listeners, &mut warnings)?,
         active: active(&file.active, overrides, &mut warnings)?,
-        tls: None,
+        tls,
         requestors: requestors(&file)?,
     };
     secure_mode_has_tls(&file.active, &settings)?;
+    required_tls_is_offered(&file.tls, &settings)?;
     Ok(Config {
         data_dir: file.store.dir.clone(),
         store: store(&file.store)?,
@@ -66,23 +70,9 @@ pub(super) fn build(file: File, overrides: Overrides) -> Result<Config, Fault> {
         settings: Arc::new(settings),
         admin: file.admin.listen.0.0,
         feeds: file.feeds.iter().map(feed).collect::<Result<_, _>>()?,
+        certificates: certificates.unwrap_or_default(),
         warnings,
     })
-}
-
-fn refuse_later_features(file: &File) -> Result<(), Fault> {
-    let given = [&file.tls.certificate, &file.tls.key, &file.tls.client_ca];
-    let given = given.into_iter().flatten().map(Spanned::span).next();
-    let required = file
-        .tls
-        .bulk
-        .as_ref()
-        .filter(|bulk| *bulk.get_ref() == TlsBulk::Required)
-        .map(Spanned::span);
-    match given.or(required) {
-        Some(span) => Err((span, "TLS is not in this version".into())),
-        None => Ok(()),
-    }
 }
 
 fn active(
@@ -115,6 +105,79 @@ fn secure_mode_has_tls(section: &sections::Active, settings: &Settings) -> Resul
     let span = section.enabled.as_ref().map_or(0..0, Spanned::span);
     let reason = "active leasequery in mode \"secure\" needs `certificate`, `key` and `client-ca` in [tls]; \
                   configure them, or write mode = \"insecure\" where the network is protected otherwise";
+    Err((span, reason.to_owned()))
+}
+
+/// What sessions need for TLS, and the certificates in its files; nothing if none of them is given.
+fn tls(
+    section: &sections::Tls,
+    base: &Path,
+) -> Result<Option<(TlsSettings, Vec<Certificate>)>, Fault> {
+    let handshake_timeout = at_least_a_second("handshake-timeout", &section.handshake_timeout)?;
+    let max_handshakes = *section.max_handshakes.get_ref();
+    if max_handshakes == 0 {
+        let span = section.max_handshakes.span();
+        return Err((span, "max-handshakes: expected at least 1, found 0".into()));
+    }
+    let files = [
+        ("certificate", &section.certificate),
+        ("key", &section.key),
+        ("client-ca", &section.client_ca),
+    ];
+    let Some(given) = files.iter().find_map(|(_, file)| file.as_ref()) else {
+        return Ok(None);
+    };
+    if let Some((missing, _)) = files.iter().find(|(_, file)| file.is_none()) {
+        let reason =
+            format!("[tls] needs `certificate`, `key` and `client-ca`; `{missing}` is missing");
+        return Err((given.span(), reason));
+    }
+    let [certificate, key, client_ca] = files.map(|(_, file)| {
+        file.as_ref()
+            .map_or_else(|| base.to_owned(), |file| base.join(file.get_ref()))
+    });
+    let files = Files {
+        certificate: &certificate,
+        key: &key,
+        client_ca: &client_ca,
+    };
+    let allowed = section.allowed_names.iter().map(|text| text.0.clone());
+    let loaded = tls::load(files, allowed.collect(), SystemTime::now()).map_err(|unusable| {
+        let to_blame = match unusable.which {
+            Which::Certificate => &section.certificate,
+            Which::Key => &section.key,
+            Which::ClientCa => &section.client_ca,
+        };
+        let span = to_blame.as_ref().map_or(given.span(), Spanned::span);
+        (span, unusable.to_string())
+    })?;
+    let settings = TlsSettings {
+        config: loaded.config,
+        bulk_required: is_bulk_required(section).is_some(),
+        handshake_timeout,
+        max_handshakes,
+    };
+    Ok(Some((settings, loaded.certificates)))
+}
+
+/// Where it is written that bulk queries are answered on TLS only.
+fn is_bulk_required(section: &sections::Tls) -> Option<Range<usize>> {
+    let bulk = section.bulk.as_ref()?;
+    (*bulk.get_ref() == TlsBulk::Required).then(|| bulk.span())
+}
+
+/// Bulk on TLS only, and no TLS, would be no bulk at all.
+fn required_tls_is_offered(section: &sections::Tls, settings: &Settings) -> Result<(), Fault> {
+    let Some(span) = is_bulk_required(section) else {
+        return Ok(());
+    };
+    let reason = if settings.tls.is_none() {
+        "bulk = \"required\" needs `certificate`, `key` and `client-ca`"
+    } else if settings.active.enabled && settings.active.insecure {
+        "bulk = \"required\" cannot be kept: TLS is refused while active leasequery is insecure"
+    } else {
+        return Ok(());
+    };
     Err((span, reason.to_owned()))
 }
 

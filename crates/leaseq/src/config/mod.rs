@@ -18,6 +18,8 @@ use leaseq_feed::socket;
 use leaseq_session::{ActiveSettings, Dhcp4Settings, Network, ReplyTo, RequestorRule, Settings};
 use leaseq_store::{Options, SyncMode, Topology};
 
+use crate::tls::Certificate;
+
 pub use error::ConfigError;
 
 /// A configuration that was found good.
@@ -39,6 +41,8 @@ pub struct Config {
     pub admin: Option<SocketAddr>,
     /// Sockets that take leases in NDJSON.
     pub feeds: Vec<socket::Address>,
+    /// The certificates that TLS is served and requestors are trusted with.
+    pub certificates: Vec<Certificate>,
     /// What works, but is probably not meant.
     pub warnings: Vec<String>,
 }
@@ -68,11 +72,12 @@ impl Config {
         Config::parse(file, &text, overrides)
     }
 
-    /// Checks the text of a file.
+    /// Checks the text of a file. Files that it names relatively are meant from its directory, but for the store's.
     pub fn parse(file: &Path, text: &str, overrides: Overrides) -> Result<Config, ConfigError> {
         let sections =
             toml::from_str(text).map_err(|error| ConfigError::from_toml(file, text, &error))?;
-        build::build(sections, overrides)
+        let base = file.parent().unwrap_or(Path::new(""));
+        build::build(sections, base, overrides)
             .map_err(|(span, reason)| ConfigError::at(file, text, span, reason))
     }
 
@@ -121,6 +126,7 @@ impl Config {
             }),
             admin: Some((Ipv4Addr::LOCALHOST, 8067).into()),
             feeds: Vec::new(),
+            certificates: Vec::new(),
             warnings: Vec::new(),
         }
     }

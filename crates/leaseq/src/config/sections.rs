@@ -11,7 +11,8 @@ use leaseq_wire::parameters::{ACTIVE_LQ_IDLE_TIMEOUT, ACTIVE_LQ_SEND_TIMEOUT};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::units::{Accepted, AdminListen, Octets, Pool, Prefix4, Size, Text, accept};
+use super::units::{AdminListen, Octets, Pool, Prefix4, Size, Text};
+use crate::tls::AllowedName;
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -226,16 +227,31 @@ impl Default for Active {
     }
 }
 
-/// TLS: checked, and refused when switched on.
-#[derive(Debug, Default, Deserialize)]
+/// TLS: there if its three files are.
+#[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Tls {
     pub certificate: Option<Spanned<PathBuf>>,
     pub key: Option<Spanned<PathBuf>>,
     pub client_ca: Option<Spanned<PathBuf>>,
-    #[serde(deserialize_with = "accept")]
-    pub allowed_names: Accepted<Vec<String>>,
+    pub allowed_names: Vec<Text<AllowedName>>,
     pub bulk: Option<Spanned<TlsBulk>>,
+    pub handshake_timeout: Spanned<Text<Duration>>,
+    pub max_handshakes: Spanned<u32>,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Tls {
+            certificate: None,
+            key: None,
+            client_ca: None,
+            allowed_names: Vec::new(),
+            bulk: None,
+            handshake_timeout: Spanned::new(0..0, seconds(10)),
+            max_handshakes: Spanned::new(0..0, 64),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

@@ -76,8 +76,10 @@ relay-scope = true
 send-timeout = "119s"
 idle-timeout = "59s"
 [tls]
-allowed-names = ["*.bng.example.net"]
+allowed-names = ["*.bng.example.net", "192.0.2.7"]
 bulk = "optional"
+handshake-timeout = "11s"
+max-handshakes = 12
 [[requestor]]
 network = "10.0.0.0/8"
 queries = ["ip", "relay-id"]
@@ -231,7 +233,12 @@ fn what_is_wrong_is_told_with_its_place() {
         "[active]\nsend-timeout = \"0s\"",
         "[active]\nmode = \"open\"",
         "[tls]\ncertificate = \"server.pem\"",
+        "[tls]\ncertificate = \"server.pem\"\nkey = \"server.key\"\nclient-ca = \"ca.pem\"",
         "[tls]\nbulk = \"required\"",
+        "[tls]\nallowed-names = [\"pe1.example.net\",\n\"pe*.example.net\"]",
+        "[tls]\nhandshake-timeout = \"10\"",
+        "[tls]\nhandshake-timeout = \"10ms\"",
+        "[tls]\nmax-handshakes = 0",
         "[[feed]]\nkind = \"kea-ha\"\nlisten = \"127.0.0.1:8068\"",
         "[[feed]]\nkind = \"kea\"",
         "[[feed]]\nkind = \"ndjson\"",

@@ -11,6 +11,8 @@ use leaseq_session::{Network, QueryKind};
 use leaseq_store::{Prefix6, Vpn};
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
+use crate::tls::AllowedName;
+
 /// A value that the configuration holds as text.
 pub trait Value: Sized {
     /// What a user is to write, for errors.
@@ -48,16 +50,6 @@ impl<'de, T: Value> Deserialize<'de> for Text<T> {
     }
 }
 
-/// A key that is checked, but means nothing while what it configures is switched off.
-pub type Accepted<T> = PhantomData<T>;
-
-/// Checks a value and drops it.
-pub fn accept<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Accepted<T>, D::Error> {
-    T::deserialize(deserializer).map(|_| PhantomData)
-}
-
 fn parse<T: FromStr>(text: &str) -> Result<T, String> {
     text.parse().map_err(|_| String::new())
 }
@@ -67,6 +59,15 @@ impl Value for Duration {
 
     fn read(text: &str) -> Result<Self, String> {
         humantime::parse_duration(text).map_err(|_| String::new())
+    }
+}
+
+impl Value for AllowedName {
+    const EXPECTED: &'static str =
+        "a domain name such as \"pe1.example.net\" or \"*.bng.example.net\", or an IP address";
+
+    fn read(text: &str) -> Result<Self, String> {
+        AllowedName::read(text).ok_or_else(String::new)
     }
 }
 

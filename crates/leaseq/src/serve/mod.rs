@@ -18,6 +18,7 @@ use crate::admin::{self, Served};
 use crate::cli;
 use crate::config::{Config, Overrides};
 use crate::exit::Done;
+use crate::tls::Watch;
 use crate::{progress, sample};
 
 /// Serves until a signal ends it.
@@ -30,11 +31,13 @@ pub fn run(arguments: &cli::Serve) -> anyhow::Result<Done> {
     let mut signals =
         Signals::new([SIGTERM, SIGINT, SIGHUP]).context("signals cannot be caught")?;
     let server = Server::start(&config, arguments.sample)?;
+    let watch = Watch::start(config.certificates.clone())
+        .context("the thread that watches over certificates cannot be started")?;
     for signal in signals.forever() {
         match signal {
             SIGHUP => {
                 let file = arguments.config.as_deref();
-                reload::reload(file, overrides, &config, &server.engine);
+                reload::reload(file, overrides, &config, &server.engine, &watch);
             }
             signal => {
                 tracing::info!(id = "serve-stopping", signal, "stopping");
@@ -42,7 +45,9 @@ pub fn run(arguments: &cli::Serve) -> anyhow::Result<Done> {
             }
         }
     }
-    server.stop()?;
+    let stopped = server.stop();
+    watch.stop();
+    stopped?;
     Ok(Done::All)
 }
 

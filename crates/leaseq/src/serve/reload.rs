@@ -5,9 +5,17 @@ use std::path::Path;
 use leaseq_engine::Engine;
 
 use crate::config::{Config, Overrides};
+use crate::tls::Watch;
 
-/// Takes over limits, requestors and what sessions send; names what cannot change; a bad file changes nothing.
-pub fn reload(file: Option<&Path>, overrides: Overrides, started_with: &Config, engine: &Engine) {
+/// Takes over limits, requestors, certificates and what sessions send, for connections to come; names what cannot change; a
+/// bad file, of the configuration or of TLS, changes nothing.
+pub fn reload(
+    file: Option<&Path>,
+    overrides: Overrides,
+    started_with: &Config,
+    engine: &Engine,
+    watch: &Watch,
+) {
     let Some(file) = file else {
         tracing::warn!(
             id = "reload-no-file",
@@ -35,5 +43,6 @@ pub fn reload(file: Option<&Path>, overrides: Overrides, started_with: &Config, 
         );
     }
     engine.reload(config.settings);
+    watch.replace(config.certificates);
     tracing::info!(id = "reload-done", file = %file.display(), "the configuration was read again");
 }
