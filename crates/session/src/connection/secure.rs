@@ -256,14 +256,17 @@ impl Connection {
         if broken || tls.is_handshaking() || tls.is_ended() || tls.wants_write() {
             return written;
         }
-        // The frames are written where their ciphertext goes, which is longer: by a fifth where they are short.
+        // Ciphertext is longer than the frames: by a fifth where they are short.
         let rest = &mut out[written..];
         if written < target && rest.len() >= MAX_FRAME {
             let room = target - written;
             let said = self.say(turn, rest, room - room / 5);
-            if tls.seal(&rest[..said]).is_err() {
-                self.break_off(secure);
-                return written;
+            match tls.seal(rest, said) {
+                Ok(sealed) => written += sealed,
+                Err(_) => {
+                    self.break_off(secure);
+                    return written;
+                }
             }
         }
         if self.closing.is_some() && self.queries.is_empty() {

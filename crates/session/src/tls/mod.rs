@@ -15,6 +15,9 @@ use rustls::{ServerConfig, ServerConnection};
 
 pub(crate) use handshakes::{Handshakes, Place};
 
+/// Octets of plaintext in a record.
+const RECORD: usize = 16_384;
+
 /// What came is not TLS, or was tampered with, or the peer has given up. An alert says why, where one is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Broken;
@@ -108,24 +111,31 @@ impl Tls {
         self.peer_ended
     }
 
-    /// Encrypts whole frames. To be called only when nothing [waits to be written](Self::wants_write).
+    /// Encrypts the whole frames in the first `length` octets of `out` and writes their ciphertext into it; gives how many
+    /// octets were written. What does not fit waits to be [written](Self::write). To be called only when nothing waits.
     ///
     /// # Errors
     /// [`Broken`] if it cannot be encrypted.
-    pub(crate) fn seal(&mut self, mut frames: &[u8]) -> Result<(), Broken> {
-        while !frames.is_empty() {
-            let length = match (self.records, frame::split(frames)) {
+    pub(crate) fn seal(&mut self, out: &mut [u8], length: usize) -> Result<usize, Broken> {
+        // The frames go to the end, so that ciphertext, which is longer, can be written up to what is not encrypted yet:
+        // a record at a time, as rustls would keep the memory of a long queue of them.
+        let mut next = out.len() - length;
+        out.copy_within(..length, next);
+        let mut written = 0;
+        while next < out.len() {
+            let frames = &out[next..];
+            let piece = match (self.records, frame::split(frames)) {
                 (Records::OneMessage, Split::Frame { consumed, .. }) => consumed,
-                _ => frames.len(),
+                _ => frames.len().min(RECORD),
             };
-            let (message, rest) = frames.split_at(length);
             self.connection
                 .writer()
-                .write_all(message)
+                .write_all(&frames[..piece])
                 .map_err(|_| Broken)?;
-            frames = rest;
+            next += piece;
+            written += self.write(&mut out[written..next]);
         }
-        Ok(())
+        Ok(written)
     }
 
     /// Sends close_notify, once: nothing is sealed after it.
