@@ -4,7 +4,7 @@ mod common;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -259,6 +259,30 @@ fn another_implementation_is_served_in_both_families_and_versions() {
     let told = Client::all(&with(&case, "queries", json!(["active"])));
     let told = told[2]["told"].as_array().expect("messages");
     assert_eq!((told.len(), &told[5]), (6, &json!([17, 7])));
+}
+
+#[test]
+fn handshakes_that_have_to_wait_are_completed_one_after_another() {
+    let place = Place::new();
+    let server = place.serve("", "max-handshakes = 1\nhandshake-timeout = \"1s\"");
+    let case = place.relay(&server, 4, &place.file("relay.pem"));
+    // One that does not go on: it keeps the others waiting for its time, and no longer.
+    let mut stuck = TcpStream::connect(server.address("dhcp4-tcp")).expect("connected");
+    stuck.write_all(&dhcptls()).expect("written");
+    stuck.write_all(&[22, 3, 1]).expect("written");
+    let clients: Vec<_> = (0..8).map(|_| Client::start(&case)).collect();
+    for mut client in clients {
+        let told: Vec<Value> = std::iter::from_fn(|| client.next()).collect();
+        assert_eq!((told.len(), &told[2]), (3, &bulk(4)), "{told:?}");
+    }
+}
+
+/// The frame of a DHCPTLS.
+fn dhcptls() -> Vec<u8> {
+    let mut message = vec![0; 236];
+    message[0] = 1;
+    message.extend([0x63, 0x82, 0x53, 0x63, 53, 1, 18, 255]);
+    [&(message.len() as u16).to_be_bytes()[..], &message].concat()
 }
 
 #[test]
