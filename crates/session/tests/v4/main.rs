@@ -12,4 +12,5 @@ mod message;
 mod permissions;
 mod qualifiers;
 mod simulation;
+mod stream_simulation;
 mod udp;

@@ -209,7 +209,7 @@ fn address(relay: u32, n: u32) -> Ipv4Addr {
     Ipv4Addr::new(100, 64, relay as u8, n as u8)
 }
 
-fn setting(name: &str, default: u64) -> u64 {
+pub fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name)
         .ok()
         .and_then(|text| text.parse().ok())
