@@ -32,6 +32,8 @@ pub enum Command {
     Import(Import),
     /// Ask a leasequery server, and print what it tells
     Query(Box<crate::query::Arguments>),
+    /// Show a server's changes as they happen, until a signal ends it
+    Watch(Box<crate::watch::Arguments>),
     /// Look at a store, check it, or write its leases out
     #[command(subcommand)]
     Store(StoreCommand),

@@ -13,6 +13,7 @@ mod sample;
 mod serve;
 mod store;
 mod tls;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),
         Command::Query(arguments) => query::run(&arguments),
+        Command::Watch(arguments) => watch::run(&arguments),
         Command::Store(command) => store::run(&command),
         Command::CheckConfig(arguments) => check_config::run(&arguments),
     };

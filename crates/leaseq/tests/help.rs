@@ -11,6 +11,7 @@ fn help_of_each_command() {
         &["serve", "--help"],
         &["import", "--help"],
         &["query", "--help"],
+        &["watch", "--help"],
         &["store", "--help"],
         &["store", "stat", "--help"],
         &["check-config", "--help"],

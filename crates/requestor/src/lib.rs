@@ -24,6 +24,7 @@ mod frames;
 mod hex;
 mod lease4;
 mod lease6;
+pub mod merge;
 mod query;
 mod random;
 pub mod render;

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 
 use leaseq_wire::INFINITY;
+use leaseq_wire::time::UnixSeconds;
+use leaseq_wire::v4::DhcpState;
 use leaseq_wire::v4::relay_info::SubOptions;
 use leaseq_wire::v4::suboption;
 use leaseq_wire::v6::{RemoteId, option_code as code6};
@@ -27,7 +29,17 @@ pub type Row = [String; 8];
 /// Something that was told and can be printed.
 pub trait Render {
     /// Appends it as NDJSON, a line for each address or prefix, each with its line end.
-    fn ndjson(&self, out: &mut String);
+    fn ndjson(&self, out: &mut String) {
+        self.lines(out, false);
+    }
+
+    /// As [`ndjson`](Self::ndjson), and in each line `base_time` (Unix time) and `ended`: whether the lease is over.
+    fn change_ndjson(&self, out: &mut String) {
+        self.lines(out, true);
+    }
+
+    /// Appends its lines, of a change or not.
+    fn lines(&self, out: &mut String, is_change: bool);
 
     /// It as rows of a table, one for each address or prefix.
     fn table_rows(&self) -> Vec<Row>;
@@ -48,7 +60,7 @@ pub fn table_row(lease: &impl Render) -> Vec<Row> {
 }
 
 impl Render for Lease4 {
-    fn ndjson(&self, out: &mut String) {
+    fn lines(&self, out: &mut String, is_change: bool) {
         let mut line = Line::begin(out, 4);
         line.text("address", &self.address.to_string());
         line.text("state", self.state.name());
@@ -67,7 +79,9 @@ impl Render for Lease4 {
         line.number("t2", absolute(self.rebinding));
         line.hex("relay_agent_info", self.relay_agent_info.as_deref());
         line.options(&self.options);
-        line.end(self.vpn.as_ref(), self.remote);
+        line.origin(self.vpn.as_ref(), self.remote);
+        let has_ended = self.state != DhcpState::Active;
+        line.end(is_change.then_some((self.as_of, has_ended)));
     }
 
     fn table_rows(&self) -> Vec<Row> {
@@ -96,7 +110,7 @@ impl Render for Lease4 {
 }
 
 impl Render for Client6Leases {
-    fn ndjson(&self, out: &mut String) {
+    fn lines(&self, out: &mut String, is_change: bool) {
         for lease in &self.leases {
             let mut line = Line::begin(out, 6);
             match lease.prefix_len {
@@ -118,7 +132,8 @@ impl Render for Client6Leases {
                 line.relays(self);
             }
             line.options(&self.options);
-            line.end(self.vpn.as_ref(), false);
+            line.origin(self.vpn.as_ref(), false);
+            line.end(is_change.then_some((self.as_of, lease.valid == 0)));
         }
     }
 
@@ -240,7 +255,7 @@ impl<'a> Line<'a> {
         let _ = write!(self.out, ",\"options\":{{{}}}", options.join(","));
     }
 
-    fn end(mut self, vpn: Option<&Vpn>, remote: bool) {
+    fn origin(&mut self, vpn: Option<&Vpn>, remote: bool) {
         if let Some(vpn) = vpn {
             let _ = write!(
                 self.out,
@@ -250,6 +265,13 @@ impl<'a> Line<'a> {
         }
         if remote {
             self.text("source", "remote");
+        }
+    }
+
+    fn end(mut self, change: Option<(UnixSeconds, bool)>) {
+        if let Some((base_time, has_ended)) = change {
+            self.number("base_time", Some(base_time.0));
+            let _ = write!(self.out, ",\"ended\":{has_ended}");
         }
         self.out.push_str("}\n");
     }

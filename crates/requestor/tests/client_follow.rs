@@ -183,7 +183,7 @@ fn stop_ends_a_follower_that_waits() {
     let mut follower = follower(FollowSettings::default(), None);
     follow(address, &mut follower, &stop, &mut |heard| {
         asked |= matches!(heard, Heard::Notice(Notice::Asked(None)));
-        if asked && matches!(heard, Heard::Idle) {
+        if asked && matches!(heard, Heard::Idle { base_time: None }) {
             let _ = idle.send(());
         }
         ControlFlow::Continue(())

@@ -1,16 +1,16 @@
 //! The arguments of `leaseq query`, and the question they make.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::{Args, ValueEnum};
 use leaseq_requestor::client::{Client, random_duid};
 use leaseq_requestor::{Query, Query4, Query6, Selector4, Selector6, Vpn};
-use leaseq_wire::parameters::{DHCPV4_SERVER_PORT, DHCPV6_SERVER_PORT};
 use leaseq_wire::time::UnixSeconds;
 
 use super::octets::{self, Octets};
+use super::secure::Secure;
+use super::server::{self, Family};
 use super::time::Time;
 use crate::exit::Usage;
 
@@ -40,6 +40,8 @@ pub struct Arguments {
     /// Ask over UDP; a v4 query by --ip is always asked so
     #[arg(long)]
     udp: bool,
+    #[command(flatten)]
+    secure: Secure,
     /// How leases are printed
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -93,15 +95,6 @@ struct Selector {
     link: Option<Ipv6Addr>,
 }
 
-/// Which DHCP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Family {
-    /// DHCPv4
-    V4,
-    /// DHCPv6
-    V6,
-}
-
 /// How leases are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -136,13 +129,17 @@ impl Arguments {
         if !udp && (self.giaddr.is_some() || self.bind.is_some()) {
             return Err(Usage("--giaddr and --bind have a meaning over UDP only".into()).into());
         }
+        if udp && self.secure.tls {
+            return Err(Usage("--tls has a meaning over TCP only".into()).into());
+        }
         let client = Client {
             read_timeout: self.timeout.max(Duration::from_millis(1)),
             bind: self.bind,
+            tls: self.secure.client(&self.server)?,
             ..Client::default()
         };
         Ok(Question {
-            server: self.address()?,
+            server: server::resolve(&self.server, self.family)?,
             query,
             client,
             udp,
@@ -228,37 +225,6 @@ impl Arguments {
         query.vpn = self.vpn.clone();
         Ok(query)
     }
-
-    fn address(&self) -> anyhow::Result<SocketAddr> {
-        let port = match self.family {
-            Family::V4 => DHCPV4_SERVER_PORT,
-            Family::V6 => DHCPV6_SERVER_PORT,
-        };
-        let text = self.server.as_str();
-        if let Ok(address) = text.parse() {
-            return Ok(address);
-        }
-        let bare = text
-            .strip_prefix('[')
-            .and_then(|text| text.strip_suffix(']'))
-            .unwrap_or(text);
-        if let Ok(address) = bare.parse::<IpAddr>() {
-            return Ok(SocketAddr::new(address, port));
-        }
-        let found = match text.rsplit_once(':') {
-            Some((name, port)) => {
-                let port = port
-                    .parse()
-                    .map_err(|_| Usage(format!("{text}: expected a port after the colon")))?;
-                (name, port).to_socket_addrs()
-            }
-            None => (text, port).to_socket_addrs(),
-        };
-        let mut found = found.with_context(|| format!("cannot find {text}"))?;
-        found
-            .next()
-            .with_context(|| format!("{text} has no address"))
-    }
 }
 
 /// What cannot be asked is bad usage; it is found before a name is looked up or a socket opened.
@@ -276,7 +242,8 @@ fn check(query: &Query, udp: bool) -> Result<(), Usage> {
     asked.map(|_| ()).map_err(|error| Usage(error.to_string()))
 }
 
-fn refuse(options: &[(&str, bool)], family: &str) -> Result<(), Usage> {
+/// Says of options that were given which one does not belong to a family.
+pub fn refuse(options: &[(&str, bool)], family: &str) -> Result<(), Usage> {
     match options.iter().find(|(_, given)| *given) {
         Some((name, _)) => Err(Usage(format!("{name} has no meaning in {family}"))),
         None => Ok(()),
@@ -284,7 +251,7 @@ fn refuse(options: &[(&str, bool)], family: &str) -> Result<(), Usage> {
 }
 
 /// A prefix, of which the address counts: the length may be left out.
-fn prefix(text: &str) -> Result<Ipv6Addr, String> {
+pub fn prefix(text: &str) -> Result<Ipv6Addr, String> {
     let (address, len) = text.split_once('/').unwrap_or((text, "128"));
     let valid = len.parse::<u8>().is_ok_and(|len| len <= 128);
     address

@@ -1,10 +1,12 @@
 //! `leaseq query`: asks a server and prints what it tells, as it comes.
 
-mod arguments;
+pub mod arguments;
 mod ask;
-mod octets;
-mod output;
-mod time;
+pub mod octets;
+pub mod output;
+pub mod secure;
+pub mod server;
+pub mod time;
 
 use std::io::{BufWriter, stdout};
 

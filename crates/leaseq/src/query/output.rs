@@ -2,32 +2,75 @@
 
 use std::io::{self, Write};
 
-use leaseq_requestor::render::{Render, Row, TABLE_HEADER};
+use leaseq_requestor::render::{Render, TABLE_HEADER};
 
 use super::arguments::Format;
 
 /// Rows that are looked at together to find the width of their columns.
 const PAGE: usize = 512;
 
+/// Rows in columns as wide as they need, which never get narrower from one page to the next.
+pub struct Table {
+    header: Vec<&'static str>,
+    page: Vec<Vec<String>>,
+    widths: Vec<usize>,
+    has_header: bool,
+}
+
+impl Table {
+    pub fn new(header: Vec<&'static str>) -> Self {
+        Self {
+            widths: header.iter().map(|title| title.len()).collect(),
+            header,
+            page: Vec::new(),
+            has_header: false,
+        }
+    }
+
+    /// Takes a row, and prints a page once it is full.
+    pub fn row(&mut self, row: Vec<String>, out: &mut dyn Write) -> io::Result<()> {
+        self.page.push(row);
+        match self.page.len() {
+            ..PAGE => Ok(()),
+            _ => self.print(out),
+        }
+    }
+
+    /// Prints what has been held back.
+    pub fn print(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        if self.page.is_empty() {
+            return Ok(());
+        }
+        for row in &self.page {
+            for (width, text) in self.widths.iter_mut().zip(row) {
+                *width = text.chars().count().max(*width);
+            }
+        }
+        if !self.has_header {
+            self.has_header = true;
+            print_row(out, &self.widths, &self.header)?;
+        }
+        for row in self.page.drain(..) {
+            print_row(out, &self.widths, &row)?;
+        }
+        Ok(())
+    }
+}
+
 /// Prints leases in one of the formats.
 pub struct Output<'w> {
     out: &'w mut dyn Write,
     format: Format,
-    page: Vec<Row>,
-    widths: [usize; TABLE_HEADER.len()],
-    has_header: bool,
+    table: Table,
     line: String,
 }
 
 impl<'w> Output<'w> {
     pub fn new(out: &'w mut dyn Write, format: Format) -> Self {
-        let widths = TABLE_HEADER.map(str::len);
         Self {
             out,
             format,
-            page: Vec::new(),
-            widths,
-            has_header: false,
+            table: Table::new(TABLE_HEADER.to_vec()),
             line: String::new(),
         }
     }
@@ -41,60 +84,41 @@ impl<'w> Output<'w> {
                 lease.ndjson(&mut self.line);
                 self.out.write_all(self.line.as_bytes())
             }
-            Format::Table => {
-                self.page.extend(lease.table_rows());
-                if self.page.len() >= PAGE {
-                    self.print_page()
-                } else {
-                    Ok(())
-                }
-            }
+            Format::Table => lease
+                .table_rows()
+                .into_iter()
+                .try_for_each(|row| self.table.row(row.into(), self.out)),
         }
     }
 
     /// Prints what a message is in hexadecimal.
     pub fn message(&mut self, octets: &[u8]) -> io::Result<()> {
-        if self.format != Format::Hex {
-            return Ok(());
+        match self.format {
+            Format::Hex => print_hex(octets, self.out),
+            Format::Ndjson | Format::Table => Ok(()),
         }
-        for octet in octets {
-            write!(self.out, "{octet:02x}")?;
-        }
-        writeln!(self.out)
     }
 
     /// Prints what has been held back.
     pub fn finish(mut self) -> io::Result<()> {
-        self.print_page()?;
+        self.table.print(self.out)?;
         self.out.flush()
-    }
-
-    /// Columns never get narrower from one page to the next.
-    fn print_page(&mut self) -> io::Result<()> {
-        if self.page.is_empty() {
-            return Ok(());
-        }
-        for row in &self.page {
-            for (width, text) in self.widths.iter_mut().zip(row) {
-                *width = text.chars().count().max(*width);
-            }
-        }
-        if !self.has_header {
-            self.has_header = true;
-            print_row(self.out, &self.widths, &TABLE_HEADER)?;
-        }
-        for row in self.page.drain(..) {
-            print_row(self.out, &self.widths, &row.each_ref().map(String::as_str))?;
-        }
-        Ok(())
     }
 }
 
-fn print_row(out: &mut dyn Write, widths: &[usize; 8], row: &[&str; 8]) -> io::Result<()> {
+/// Prints octets as a line of hexadecimal.
+pub fn print_hex(octets: &[u8], out: &mut dyn Write) -> io::Result<()> {
+    for octet in octets {
+        write!(out, "{octet:02x}")?;
+    }
+    writeln!(out)
+}
+
+fn print_row(out: &mut dyn Write, widths: &[usize], row: &[impl AsRef<str>]) -> io::Result<()> {
     let columns = widths
         .iter()
         .zip(row)
-        .map(|(width, text)| format!("{text:width$}"));
+        .map(|(width, text)| format!("{:width$}", text.as_ref()));
     let line = columns.collect::<Vec<_>>().join("  ");
     writeln!(out, "{}", line.trim_end())
 }

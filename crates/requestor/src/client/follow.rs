@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use leaseq_wire::time::UnixSeconds;
+
 use crate::follow::{Action, FollowEvent, Follower, Line, Notice};
 
 /// Octets asked of a connection at a time.
@@ -25,7 +27,10 @@ pub enum Heard<'a> {
     /// It happened to a connection.
     Notice(Notice),
     /// Everything that has come has been told; the next thing has to be waited for.
-    Idle,
+    Idle {
+        /// What the follower remembers: with everything told so far, where another one can go on.
+        base_time: Option<UnixSeconds>,
+    },
 }
 
 /// Ends [`follow`] from another thread, such as one that waits for signals. Clones end the same one.
@@ -154,7 +159,8 @@ impl Driver<'_> {
                 let report = match self.reports.try_recv() {
                     Ok(report) => report,
                     Err(TryRecvError::Empty | TryRecvError::Disconnected) => {
-                        on_heard(Heard::Idle)?;
+                        let base_time = self.follower.base_time();
+                        on_heard(Heard::Idle { base_time })?;
                         let left = until.saturating_duration_since(Instant::now());
                         match self
                             .reports
