@@ -145,6 +145,8 @@ labels! {
         OtherServer = "other-server",
         /// DHCPv6: no OPTION_LQ_QUERY.
         NoQuery = "no-query",
+        /// DHCPv6: forwarded by a relay agent, and such queries are not answered.
+        Relayed = "relayed",
         /// The answer does not fit into a datagram.
         TooLong = "too-long",
     }

@@ -180,6 +180,9 @@ pub struct Dhcp6Settings {
     pub server_duid: Vec<u8>,
     /// Options never sent, even if asked for.
     pub withhold_options: Vec<u16>,
+    /// Whether queries over UDP are answered that relay agents forwarded. They may come from others than the requestors
+    /// that are trusted (RFC 5007 §5).
+    pub relayed_queries: bool,
 }
 
 impl Default for Dhcp6Settings {
@@ -188,6 +191,7 @@ impl Default for Dhcp6Settings {
         Dhcp6Settings {
             server_duid,
             withhold_options: Vec::new(),
+            relayed_queries: true,
         }
     }
 }

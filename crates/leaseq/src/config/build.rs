@@ -300,6 +300,7 @@ fn dhcp6(
     Ok(Dhcp6Settings {
         server_duid,
         withhold_options: section.withhold_options.clone(),
+        relayed_queries: section.relayed_queries,
     })
 }
 

@@ -170,6 +170,7 @@ pub struct Dhcp6 {
     pub listen_udp: Vec<Text<SocketAddr>>,
     pub server_duid: Option<Spanned<Text<Octets>>>,
     pub withhold_options: Vec<u16>,
+    pub relayed_queries: bool,
     #[serde(rename = "link")]
     pub links: Vec<Link6>,
 }
@@ -191,6 +192,7 @@ impl Default for Dhcp6 {
             listen_udp: Vec::new(),
             server_duid: None,
             withhold_options: Vec::new(),
+            relayed_queries: true,
             links: Vec::new(),
         }
     }

@@ -65,6 +65,7 @@ vpn = "red"
 listen-tcp = ["[::1]:547"]
 server-duid = "00:03:00:01:02:00:5e:00:53:01"
 withhold-options = [23]
+relayed-queries = false
 [[dhcp6.link]]
 name = "pop-7"
 prefixes = ["2001:db8:7::/48"]
@@ -133,6 +134,7 @@ fn every_key_has_its_effect() {
     );
     assert!(dhcp4.withhold_options.contains(82) && !dhcp4.withhold_options.contains(61));
     assert_eq!(config.settings.dhcp6.withhold_options, [23]);
+    assert!(!config.settings.dhcp6.relayed_queries);
     let expected = ActiveSettings {
         enabled: true,
         insecure: true,
@@ -176,6 +178,7 @@ fn an_empty_file_listens_on_the_ports_of_the_protocols_and_serves_nobody() {
     assert_eq!(config.listeners.dhcp6_tcp, ["[::]:547".parse().unwrap()]);
     assert!(config.listeners.dhcp4_udp.is_empty() && config.listeners.dhcp6_udp.is_empty());
     assert_eq!(config.settings.limits.max_connections, 10);
+    assert!(config.settings.dhcp6.relayed_queries);
     assert_eq!(
         config.warnings,
         [

@@ -1,6 +1,7 @@
 //! DHCPv6 leasequery over UDP (RFC 5007): one LEASEQUERY, one LEASEQUERY-REPLY, nothing kept in between.
 //!
-//! A LEASEQUERY that relay agents forwarded is answered by as many RELAY-REPL in one another (RFC 8415 §19.3). Replies go
+//! A LEASEQUERY that relay agents forwarded is answered by as many RELAY-REPL in one another (RFC 8415 §19.3), unless the
+//! configuration says that such queries are discarded. Replies go
 //! to where the datagram came from: the requestor, or the relay agent nearest to this server.
 
 use std::net::{Ipv6Addr, SocketAddr};
@@ -57,6 +58,9 @@ fn answer_hop(
 ) -> Result<UdpAnswer, Discard> {
     if octets.first() != Some(&message_type::RELAY_FORW) {
         return answer_query(cx, octets, outer_vss, out);
+    }
+    if !cx.settings.dhcp6.relayed_queries {
+        return Err(Discard::Relayed);
     }
     if hops == MAX_HOPS {
         return Err(Discard::Malformed);

@@ -447,6 +447,21 @@ fn the_vpn_of_the_relay_agent_nearest_to_the_server_counts() {
 }
 
 #[test]
+fn forwarded_queries_are_discarded_if_so_configured() {
+    let mut site = Site::holding([address("2001:db8:1::a", 1, 1)]);
+    let query = by_client_id(1);
+    let once = forwarded(&query.octets(), 0, &[]);
+    let twice = forwarded(&once, 1, &[]);
+    site.settings.dhcp6.relayed_queries = false;
+    assert_eq!(site.datagram(&once), None);
+    assert_eq!(site.datagram(&twice), None);
+    let discarded = &site.counters.v6.udp_discarded;
+    assert_eq!(discarded.of(Discard::Relayed).get(), 2);
+    assert_eq!(discarded.total(), 2);
+    assert!(site.udp(&query).is_some(), "the requestor's own");
+}
+
+#[test]
 fn what_no_relay_agent_forwards_is_discarded() {
     let site = site();
     let query = by_client_id(1).octets();

@@ -61,6 +61,40 @@ impl Reply {
         ours
     }
 
+    /// One line: the status, or the client and its leases with their valid lifetimes, in order of their addresses.
+    pub fn line(&self) -> String {
+        let kind = match self.message_type {
+            15 => "reply",
+            16 => "done",
+            17 => "data",
+            other => panic!("message type {other}"),
+        };
+        let status = match self.status {
+            None => String::new(),
+            Some(8) => " malformed".to_owned(),
+            Some(10) => " not allowed".to_owned(),
+            Some(11) => " terminated".to_owned(),
+            Some(12) => " data missing".to_owned(),
+            Some(13) => " caught up".to_owned(),
+            Some(other) => format!(" status {other}"),
+        };
+        let client = self.client.as_ref().map(|client| {
+            let leases: Vec<String> = client
+                .leases
+                .iter()
+                .map(|((address, len), (_, valid))| match (len, valid) {
+                    (128, 0) => format!("{address} over"),
+                    (128, valid) => format!("{address} {valid}"),
+                    (len, 0) => format!("{address}/{len} over"),
+                    (len, valid) => format!("{address}/{len} {valid}"),
+                })
+                .collect();
+            let duid = client.duid.last().expect("a DUID");
+            format!(" {duid}: {}", leases.join(", "))
+        });
+        format!("{kind}{status}{}", client.unwrap_or_default())
+    }
+
     fn by_us(octets: &[u8]) -> Self {
         let message = Message::parse(octets).expect("a message");
         let mut reply = Self {

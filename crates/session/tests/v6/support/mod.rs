@@ -3,6 +3,7 @@
 mod decode;
 mod request;
 
+use std::cell::Cell;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -127,6 +128,7 @@ pub struct Site {
     pub settings: Settings,
     pub counters: Arc<Counters>,
     pub hub: std::rc::Rc<leaseq_session::Hub>,
+    keys: Cell<usize>,
     started: Mono,
     _dir: tempfile::TempDir,
 }
@@ -146,11 +148,38 @@ impl Site {
 
     /// A site whose clock stands at `now`, Unix seconds.
     pub fn at(now: u32, topology: Topology) -> Self {
+        let history = Options::default().history;
+        Self::open(now, topology, history, 1 << 20)
+    }
+
+    /// A site that serves active queries without TLS.
+    pub fn active() -> Self {
+        let mut site = Self::new();
+        site.settings.active.enabled = true;
+        site.settings.active.insecure = true;
+        site
+    }
+
+    /// The same with a store that keeps ends and departures for an hour, and whose log has small segments.
+    pub fn forgetful() -> Self {
+        let links6 = (1..=4).map(link).collect();
+        let topology = Topology {
+            links6,
+            ..Topology::default()
+        };
+        let mut site = Self::open(NOW, topology, Duration::from_secs(3_600), 64 << 10);
+        site.settings.active.enabled = true;
+        site.settings.active.insecure = true;
+        site
+    }
+
+    fn open(now: u32, topology: Topology, history: Duration, segment_size: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::new(u64::from(now) * 1_000));
         let options = Options {
             sync: SyncMode::Never,
-            segment_size: 1 << 20,
+            segment_size,
+            history,
             clock: clock.clone(),
             ..Options::default()
         };
@@ -167,6 +196,7 @@ impl Site {
             settings,
             counters: Arc::default(),
             hub: leaseq_session::Hub::new(),
+            keys: Cell::new(0),
             started: Mono::from_millis(1_000),
             _dir: dir,
         }
@@ -184,6 +214,45 @@ impl Site {
         let events = events.into_iter().map(Event::V6).collect();
         let committed = self.store.submit(events).unwrap().wait().unwrap();
         assert!(committed.rejected.is_empty(), "{:?}", committed.rejected);
+    }
+
+    /// Has the hub look at what was committed, as the engine does after a commit; whom it wakes.
+    pub fn committed(&self) -> Vec<usize> {
+        let mut woken = Vec::new();
+        loop {
+            let reader = self.store.reader();
+            let server_time = reader.now();
+            let view = reader.view();
+            let turn = Turn {
+                view: &view,
+                now: self.started,
+                server_time,
+            };
+            if !self.hub.committed(&turn, &mut |key| woken.push(key)) {
+                woken.sort_unstable();
+                return woken;
+            }
+        }
+    }
+
+    /// Stores events and has the hub look at them; whom it wakes.
+    pub fn change(&self, events: impl IntoIterator<Item = Event6>) -> Vec<usize> {
+        self.add(events);
+        self.committed()
+    }
+
+    /// Opens a connection on which a stream has begun, and takes its LEASEQUERY-REPLY, which has no client and no status.
+    pub fn stream(&self, request: &Request) -> Pair<'_> {
+        let mut pair = self.connect();
+        pair.send(&request.clone().active());
+        let mut said = pair.messages_of_one_turn();
+        let begun = Reply::read(&said.remove(0));
+        assert_eq!(begun.message_type, 15);
+        assert_eq!((begun.status, &begun.client), (None, &None));
+        assert_eq!(begun.server_id.as_deref(), Some(SERVER));
+        assert_eq!(begun.client_id.as_deref(), Some(REQUESTOR));
+        pair.unheard = said;
+        pair
     }
 
     /// Changes what the requestor may ask and see.
@@ -209,12 +278,14 @@ impl Site {
         let admission = Admission::new(settings.clone());
         let admitted = admission.admit(Family::V6, requestor().ip()).unwrap();
         let counters = self.counters.clone();
+        let key = self.keys.replace(self.keys.get() + 1);
         Pair {
+            key,
             connection: Connection::new(
                 settings,
                 counters,
                 self.hub.clone(),
-                0,
+                key,
                 Family::V6,
                 admitted,
                 requestor(),
@@ -223,6 +294,7 @@ impl Site {
             site: self,
             now: self.started,
             unread: Vec::new(),
+            unheard: Vec::new(),
             buffer: vec![0; 65_537],
             target: 65_537,
         }
@@ -269,6 +341,8 @@ impl Site {
 
 /// A connection and the requestor's end of it.
 pub struct Pair<'s> {
+    /// What the hub calls its connection by.
+    pub key: usize,
     pub connection: Connection,
     pub now: Mono,
     /// Size of the buffer that the engine offers, and the octets after which it stops asking.
@@ -276,6 +350,8 @@ pub struct Pair<'s> {
     pub target: usize,
     site: &'s Site,
     unread: Vec<u8>,
+    /// Messages that came with the first one of a stream.
+    unheard: Vec<Vec<u8>>,
 }
 
 impl Pair<'_> {
@@ -320,13 +396,15 @@ impl Pair<'_> {
 
     /// The messages of the turns until the connection has nothing left to say.
     pub fn messages(&mut self) -> Vec<Vec<u8>> {
+        let mut heard = std::mem::take(&mut self.unheard);
         let mut octets = Vec::new();
         for _ in 0..100_000 {
             let sent = self.turn();
             let silent = sent.is_empty();
             octets.extend(sent);
             if silent && !self.connection.has_output() && !self.can_receive() {
-                return messages(&octets);
+                heard.extend(messages(&octets));
+                return heard;
             }
         }
         panic!("the connection never falls silent");
@@ -336,6 +414,47 @@ impl Pair<'_> {
         !self.unread.is_empty()
             && self.connection.wants_input()
             && self.connection.fate() == Fate::Open
+    }
+
+    /// What has come with the first message of a stream, else what one short turn says: a message or two.
+    pub fn messages_of_one_turn(&mut self) -> Vec<Vec<u8>> {
+        if !self.unheard.is_empty() {
+            return std::mem::take(&mut self.unheard);
+        }
+        let target = std::mem::replace(&mut self.target, 1);
+        let octets = self.turn();
+        self.target = target;
+        messages(&octets)
+    }
+
+    /// The same, decoded.
+    pub fn replies_of_one_turn(&mut self) -> Vec<Reply> {
+        let messages = self.messages_of_one_turn();
+        messages.iter().map(|octets| Reply::read(octets)).collect()
+    }
+
+    /// What a stream says until it waits, one line a message.
+    pub fn hear(&mut self) -> Vec<String> {
+        self.replies().iter().map(Reply::line).collect()
+    }
+
+    /// Lets time pass for a requestor that takes and acknowledges everything at once; gives what comes, with the second.
+    pub fn live(&mut self, seconds: u64) -> Vec<(u64, Reply)> {
+        let mut heard = Vec::new();
+        for second in 1..=seconds {
+            self.advance(1);
+            self.site.store.tick().unwrap();
+            self.site.committed();
+            if self
+                .connection
+                .deadline()
+                .is_some_and(|deadline| deadline <= self.now)
+            {
+                self.connection.tick(self.now, 0);
+            }
+            heard.extend(self.replies().into_iter().map(|reply| (second, reply)));
+        }
+        heard
     }
 
     /// The same, decoded.

@@ -42,6 +42,22 @@ impl Request {
         }
     }
 
+    /// An active query for all updates.
+    pub fn all_updates() -> Self {
+        Self {
+            has_query: false,
+            ..Self::new(0, Vec::new()).active()
+        }
+    }
+
+    /// The same as an active query.
+    pub fn active(self) -> Self {
+        Self {
+            message_type: 22,
+            ..self
+        }
+    }
+
     pub fn xid(self, xid: u32) -> Self {
         Self { xid, ..self }
     }
@@ -57,6 +73,14 @@ impl Request {
     pub fn oro(self, codes: &[u16]) -> Self {
         Self {
             oro: codes.to_vec(),
+            ..self
+        }
+    }
+
+    /// Asks for options in the message's own ORO, as a query for all updates has to.
+    pub fn asking(self, codes: &[u16]) -> Self {
+        Self {
+            message_oro: codes.to_vec(),
             ..self
         }
     }
