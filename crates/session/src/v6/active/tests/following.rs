@@ -123,7 +123,7 @@ fn follow_histories(
         let found = truth(&site, &wanted);
         assert_eq!(held, found, "{fixed:?}, seed {seed}, {asked:?}");
     }
-    assert!(told > 50, "only {told} messages");
+    assert!(told > 20, "only {told} messages");
 }
 
 #[test]
