@@ -36,8 +36,9 @@ const RING_STEP: u64 = RING_OCTETS as u64 / 8;
 const SCRATCH_OCTETS: usize = 128 << 10;
 /// Forms with a ring of their own; further ones do not share.
 const MAX_FORMS: usize = 16;
-/// Records that may wait for a stream before it is left to read the log by itself.
-const MAX_PENDING: usize = 32;
+/// Records that may wait for a stream before it is left to read the log by itself. A call ends when one more would be too
+/// many, so that a stream which takes what it is given is not left behind by many changes of its own in a row.
+const MAX_PENDING: usize = 64;
 
 /// The reader of the log's tail for all active streams of one core, and who is to be woken. One a core.
 pub struct Hub {
@@ -457,12 +458,12 @@ impl Inner {
                 continue;
             }
             self.encode(turn, family, &record, &here, wake);
-            self.find(turn.view, family, &record, &here, wake);
+            let filled = self.find(turn.view, family, &record, &here, wake);
             let grown = |&(form, end): &(usize, u64)| {
                 let held = self.forms.get(form);
                 held.is_some_and(|held| held.ring.end() - end >= RING_STEP)
             };
-            if ends.iter().any(grown) {
+            if filled || ends.iter().any(grown) {
                 break;
             }
         }
@@ -540,7 +541,8 @@ impl Inner {
         }
     }
 
-    /// Finds the streams that do not share and that a record may concern.
+    /// Finds the streams that do not share and that a record may concern. Gives whether one of them has now as much waiting as
+    /// it may.
     fn find(
         &mut self,
         view: &View,
@@ -548,9 +550,9 @@ impl Inner {
         record: &Record<'_>,
         here: &LogCursor,
         wake: &mut dyn FnMut(usize),
-    ) {
+    ) -> bool {
         if self.scoped.is_empty() {
-            return;
+            return false;
         }
         let Inner {
             hasher,
@@ -560,6 +562,7 @@ impl Inner {
             ..
         } = self;
         let (sequence, stamp) = (record.sequence(), record.stamp());
+        let mut filled = false;
         let mut found = |scope: Scope<'_>| {
             for &member in scoped.get(&hasher.hash_one(scope)).into_iter().flatten() {
                 let member = &mut members[member];
@@ -578,6 +581,7 @@ impl Inner {
                     sequence,
                     stamp,
                 });
+                filled |= pending.len() == MAX_PENDING - 1;
             }
         };
         match family {
@@ -590,6 +594,7 @@ impl Inner {
                 Family::V6 => v6::scopes(view, record, &mut found),
             }
         }
+        filled
     }
 
     /// Wakes the streams of a form that had been told everything before `end`, if there is more now.

@@ -412,6 +412,20 @@ fn more_than_may_wait_for_a_stream_is_read_from_the_log() {
 }
 
 #[test]
+fn many_changes_in_a_row_do_not_leave_a_narrowed_stream_behind_that_takes_them() {
+    let server = Server::new();
+    let mut narrow = server.stream(1, Some(7), None);
+    narrow.drain(&server, 100_000);
+    server.change(0..1_000, 7);
+    while server.turn(|turn| server.hub.committed(turn, &mut |_| {})) {
+        narrow.drain(&server, 100_000);
+    }
+    narrow.drain(&server, 100_000);
+    assert_eq!(narrow.told, Vec::from_iter(0..1_000));
+    assert_eq!(server.counters.v4.lagged.get(), 0);
+}
+
+#[test]
 fn a_stream_that_caught_up_further_than_the_hub_is_told_nothing_twice() {
     for relay in [None, Some(7)] {
         let server = Server::new();
