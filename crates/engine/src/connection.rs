@@ -327,10 +327,9 @@ impl<S: Service> Connection<S> {
         }
     }
 
+    /// At the end of a turn, when whatever the session has to say has led to one or the other.
     fn has_more_to_say(&self) -> bool {
-        self.sending.is_some()
-            || self.pause.is_some()
-            || self.core.service.has_output(&self.session)
+        self.sending.is_some() || self.pause.is_some()
     }
 
     fn offer_input(&mut self, now: Mono) {
@@ -479,8 +478,8 @@ impl<S: Service> Future for Connection<S> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
         let mut signals = this.core.links.listen(this.key, cx.waker());
+        let now = this.core.now();
         loop {
-            let now = this.core.now();
             // Requests made in a turn are polled once more, so that the kernel's answer wakes this task.
             if !this.collect(cx, now) && signals.is_empty() {
                 return Poll::Pending;
