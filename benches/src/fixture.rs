@@ -322,6 +322,18 @@ pub fn changed4(n: u32, commit: u32) -> Event {
     }
 }
 
+/// What a stream may tell of a binding that changed in commit number `commit`, framed; nothing but its length is like it.
+pub fn told4(commit: u32) -> Vec<u8> {
+    framed(&message(|out| {
+        let header = v4::Header::request(1);
+        let mut told = v4::MessageWriter::start(out, &header, v4::message_type::DHCPLEASEACTIVE)?;
+        told.client_identifier(&[COMMIT, commit.to_be_bytes()].concat())?;
+        told.relay_agent_information(&[(v4::suboption::CIRCUIT_ID, &[0; 48])])?;
+        told.finish();
+        Ok(())
+    }))
+}
+
 /// The number of the commit that a DHCPv4 message tells of, if it tells of a binding that [`changed4`] made.
 pub fn commit4(message: &[u8]) -> Option<u32> {
     let message = v4::Message::parse(message).ok()?;

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod counting;
 pub mod datagram;
 pub mod fixture;
+pub mod plain_fan_out;
 pub mod readers;
 pub mod report;
 pub mod session;

@@ -1,8 +1,8 @@
 //! Active streams by the thousand: how long a change takes from its commit to every reader, and what a stream costs.
 //!
-//! `fanout [--streams N] [--seconds S] [--rate MESSAGES/S]... [--only wide|scoped|blocked]`. The server is this process,
-//! the readers are another one beside it, on the same CPUs. The submitter notes when each commit was acknowledged; the
-//! number of the commit travels in the client identifier.
+//! `fanout [--streams N] [--seconds S] [--rate MESSAGES/S]... [--core CPU]... [--only limit|wide|scoped|blocked]`. The
+//! server is this process, the readers are another one beside it, on the same CPUs. The submitter notes when each commit was
+//! acknowledged; the number of the commit travels in the client identifier.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use leaseq_bench::clock::now_ns;
-use leaseq_bench::readers::{self, Readers};
+use leaseq_bench::plain_fan_out::PlainFanOut;
+use leaseq_bench::readers::{self, Latency, Readers};
 use leaseq_bench::report::{Goal, line};
 use leaseq_bench::{fixture, usage};
 use leaseq_engine::{Engine, EngineConfig, Listeners};
@@ -48,6 +49,9 @@ fn main() -> Result<()> {
         "# {} streams, {} s of each rate",
         scale.streams, scale.seconds
     );
+    if scale.only.as_ref().is_none_or(|only| only == "limit") {
+        limit(&scale)?;
+    }
     for scoped in [false, true] {
         if scale.only.as_ref().is_none_or(|only| only == name(scoped)) {
             rates(&scale, scoped)?;
@@ -233,16 +237,7 @@ fn rates(scale: &Scale, scoped: bool) -> Result<()> {
         let begun = Instant::now();
         let acknowledged = submitter.run(commits, changes, every)?;
         let submitted = begun.elapsed().as_secs_f64();
-        let mut read = readers.count()?;
-        let mut progress = Instant::now();
-        while read < expected && progress.elapsed() < Duration::from_secs(3) {
-            thread::sleep(TICK);
-            let now = readers.count()?;
-            if now > read {
-                progress = Instant::now();
-            }
-            read = now;
-        }
+        until_read(&mut readers, expected)?;
         let data = usage::data_threads_ns()? - spent.0;
         let all = usage::process_ns()? - spent.1;
         let latency = readers.latency(&acknowledged)?;
@@ -252,11 +247,7 @@ fn rates(scale: &Scale, scoped: bool) -> Result<()> {
             expected as f64 / submitted,
             latency.messages,
         );
-        let ms = |ns: u64| ns as f64 / 1e6;
-        line("  p50", ms(latency.p50), "ms", Goal::None);
-        line("  p99", ms(latency.p99), "ms", Goal::AtMost(goal_ms));
-        line("  p99.9", ms(latency.p999), "ms", Goal::None);
-        line("  most", ms(latency.most), "ms", Goal::None);
+        tell(&latency, Goal::AtMost(goal_ms));
         let cpus = |ns: u64| ns as f64 / 1e9 / submitted;
         line("  CPUs, data threads", cpus(data), "", Goal::None);
         line(
@@ -269,6 +260,70 @@ fn rates(scale: &Scale, scoped: bool) -> Result<()> {
     }
     drop(readers);
     server.stop()
+}
+
+/// The same readers, and octets that need no encoding: what can be had of this machine now.
+fn limit(scale: &Scale) -> Result<()> {
+    let mut plain = PlainFanOut::listen(scale.streams)?;
+    let mut readers = Readers::start(plain.address(), scale.streams, false)?;
+    let threads = scale.cores.as_ref().map_or_else(
+        || thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        Vec::len,
+    );
+    plain.start(threads)?;
+    for &rate in &scale.rates {
+        let every = Duration::from_secs_f64(f64::from(scale.streams) / rate as f64);
+        let commits = (scale.seconds as f64 / every.as_secs_f64()) as u32;
+        readers.begin()?;
+        let spent = usage::data_threads_ns()?;
+        let begun = Instant::now();
+        let mut given = Vec::new();
+        for commit in 0..commits {
+            let due = begun + every * commit;
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+            given.push(now_ns());
+            plain.send(&fixture::told4(commit))?;
+        }
+        let submitted = begun.elapsed().as_secs_f64();
+        let expected = u64::from(commits) * u64::from(scale.streams);
+        until_read(&mut readers, expected)?;
+        let data = usage::data_threads_ns()? - spent;
+        let latency = readers.latency(&given)?;
+        println!(
+            "prepared octets, {rate} messages/s asked for: {:.0} submitted, {} of {expected} read",
+            expected as f64 / submitted,
+            latency.messages,
+        );
+        tell(&latency, Goal::None);
+        let cpus = |ns: u64| ns as f64 / 1e9 / submitted;
+        line("  CPUs, sending threads", cpus(data), "", Goal::None);
+        line("  CPUs, readers", cpus(latency.cpu_ns), "", Goal::None);
+    }
+    drop(readers);
+    plain.stop()
+}
+
+/// Waits until that many messages were read, or no more come.
+fn until_read(readers: &mut Readers, expected: u64) -> Result<()> {
+    let mut read = readers.count()?;
+    let mut progress = Instant::now();
+    while read < expected && progress.elapsed() < Duration::from_secs(3) {
+        thread::sleep(TICK);
+        let now = readers.count()?;
+        if now > read {
+            progress = Instant::now();
+        }
+        read = now;
+    }
+    Ok(())
+}
+
+fn tell(latency: &Latency, goal: Goal) {
+    let ms = |ns: u64| ns as f64 / 1e6;
+    line("  p50", ms(latency.p50), "ms", Goal::None);
+    line("  p99", ms(latency.p99), "ms", goal);
+    line("  p99.9", ms(latency.p999), "ms", Goal::None);
+    line("  most", ms(latency.most), "ms", Goal::None);
 }
 
 /// One requestor that reads nothing, beside those that do.
