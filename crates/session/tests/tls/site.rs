@@ -35,6 +35,7 @@ pub struct Site {
     pub settings: Arc<Settings>,
     pub counters: Arc<Counters>,
     pub hub: Rc<Hub>,
+    admission: Arc<Admission>,
     clock: Arc<ManualClock>,
     pub now: Mono,
     next_key: usize,
@@ -107,10 +108,12 @@ impl Site {
             ..Options::default()
         };
         let store = Store::open(dir.path(), options, Topology::default()).expect("a store");
+        let settings = Arc::new(settings);
         let site = Site {
             reader: store.reader(),
             store,
-            settings: Arc::new(settings),
+            admission: Admission::new(Arc::clone(&settings)),
+            settings,
             counters: Arc::default(),
             hub: Hub::new(),
             clock,
@@ -164,7 +167,6 @@ impl Site {
             Family::V4 => (Ipv4Addr::new(10, 0, 0, 1), 40_000).into(),
             Family::V6 => (Ipv6Addr::LOCALHOST, 40_000).into(),
         };
-        let admission = Admission::new(Arc::clone(&self.settings));
         let key = self.next_key;
         self.next_key += 1;
         let connection = Connection::new(
@@ -173,7 +175,7 @@ impl Site {
             Rc::clone(&self.hub),
             key,
             family,
-            admission.admit(family, peer.ip()).expect("admitted"),
+            self.admission.admit(family, peer.ip()).expect("admitted"),
             peer,
             self.now,
         );
