@@ -90,8 +90,8 @@ class V4:
         return options[53][0], status[0] if status else None
 
     @staticmethod
-    def is_last(kind, status, _message):
-        return kind == DONE4 or status == 7
+    def is_last(query, kind, status, _message):
+        return status == 7 if query == "active" else kind == DONE4
 
 
 class V6:
@@ -116,9 +116,9 @@ class V6:
         return message[0], struct.unpack("!H", status)[0] if status else None
 
     @staticmethod
-    def is_last(kind, status, message):
+    def is_last(query, kind, status, message):
         no_data = kind == REPLY and 45 not in options6(message)
-        return kind == DONE6 or status == 13 or no_data
+        return status == 13 if query == "active" else kind == DONE6 or no_data
 
 
 def ask(family, channel, query, xid):
@@ -128,7 +128,7 @@ def ask(family, channel, query, xid):
         message = receive(channel)
         kind, status = family.read(message)
         told.append([kind, status])
-        if family.is_last(kind, status, message) or (query == "active" and status == 13):
+        if family.is_last(query, kind, status, message):
             return told
 
 

@@ -77,7 +77,7 @@ pub fn lease4(n: u32) -> Event4 {
     event
 }
 
-fn lease6(n: u32) -> Event6 {
+pub fn lease6(n: u32) -> Event6 {
     let link = Ipv6Addr::new(0x2001, 0xdb8, 7, 0, 0, 0, 0, 1);
     Event6 {
         duid: Some([&[0, 3, 0, 1][..], &n.to_be_bytes()].concat()),
