@@ -9,7 +9,7 @@ use leaseq_wire::{OutBuf, v4, v6};
 
 use crate::support::{
     PATIENCE, Requestor, Setup, Told, address4, address6, all4, by_relay4, by_relay6, duid,
-    expected4, expected6, settings, until,
+    expected4, expected6, settings, udp4, until,
 };
 
 fn plenty() -> Limits {
@@ -318,17 +318,8 @@ fn udp_answers_both_families() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let wanted = address4(3, 4);
-    let mut out = OutBuf::new(&mut request);
-    let header = v4::Header {
-        ciaddr: wanted,
-        giaddr: "127.0.0.1".parse().unwrap(),
-        ..v4::Header::request(77)
-    };
-    v4::MessageWriter::start(&mut out, &header, v4::message_type::DHCPLEASEQUERY)
-        .unwrap()
-        .finish();
     socket
-        .send_to(out.as_slice(), addresses.dhcp4_udp[0])
+        .send_to(&udp4(77, wanted), addresses.dhcp4_udp[0])
         .unwrap();
     let (length, from) = socket.recv_from(&mut answer).unwrap();
     assert_eq!(from, addresses.dhcp4_udp[0]);

@@ -1,15 +1,15 @@
 //! Limits on connections and queries, and what waits for a requestor that says nothing: each with its counter.
 
-use std::net::Shutdown;
+use std::net::{Shutdown, UdpSocket};
 use std::time::Duration;
 
-use leaseq_session::{CloseReason, Family, Limits, OnLimit, Refusal};
+use leaseq_session::{CloseReason, Discard, Family, Limits, OnLimit, Refusal};
 use leaseq_store::State;
 use leaseq_wire::v4;
 
 use crate::support::{
-    Heard4, Requestor, Setup, active4, address4, all4, by_relay4, by_relay6, changed4, expected4,
-    expected6, until,
+    Heard4, PATIENCE, Requestor, Setup, active4, address4, all4, by_relay4, by_relay6, changed4,
+    expected4, expected6, udp4, until,
 };
 
 /// A second connection takes the place of the first.
@@ -144,6 +144,53 @@ fn queries_above_the_rate_are_read_later_and_all_answered() {
     // Replies of queries that run at a time interleave, so an answer may hold what belongs to others.
     assert_eq!(addresses, 30 * 20);
     assert!(server.delayed4() > 0, "some were kept back");
+}
+
+#[test]
+fn datagrams_above_the_rate_are_discarded_and_counted() {
+    let server = Setup {
+        limits: Limits {
+            udp_queries_per_second: 5,
+            ..Limits::default()
+        },
+        ..Setup::default()
+    }
+    .start();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let address = server.engine.addresses().dhcp4_udp[0];
+    let mut sent = 0;
+    // However fast they come, a second's worth of them is answered at once.
+    while server.discarded_datagrams4(Discard::RateLimit) == 0 {
+        sent += 1;
+        socket
+            .send_to(&udp4(sent, address4(3, 4)), address)
+            .unwrap();
+    }
+    for _ in 0..5 {
+        let length = socket.recv(&mut [0; 2_000]).unwrap();
+        assert!(length > 0);
+    }
+}
+
+#[test]
+fn queries_of_a_connection_run_one_after_another_where_one_at_a_time_is_allowed() {
+    let server = Setup {
+        limits: Limits {
+            max_queries_per_connection: 1,
+            ..Limits::default()
+        },
+        bindings: 200,
+        ..Setup::default()
+    }
+    .start();
+    let mut requestor = server.connect4();
+    let queries: Vec<Vec<u8>> = (0..10).map(|relay| by_relay4(relay, relay)).collect();
+    requestor.send(&queries.concat());
+    for relay in 0..10 {
+        // Were two of them to run at a time, their messages would interleave.
+        assert_eq!(requestor.recover4(), expected4(relay, 200));
+    }
 }
 
 #[test]

@@ -182,11 +182,7 @@ fn shutting_down_ends_streams_with_query_terminated() {
             );
         }),
         std::thread::spawn(move || {
-            let mut last = None;
-            while let Some(heard) = sixth.hear6() {
-                last = Some(heard);
-            }
-            let last = last.unwrap();
+            let last = sixth.last6().unwrap();
             assert_eq!((last.xid, last.status), (6, Some(TERMINATED6)));
         }),
     ];
@@ -222,6 +218,28 @@ fn a_query_beside_a_stream_ends_both_in_good_order() {
 }
 
 #[test]
+fn where_active_leasequery_is_not_enabled_v4_is_closed_and_v6_told_so() {
+    let server = Setup {
+        active: ActiveSettings::default(),
+        ..Setup::default()
+    }
+    .start();
+    let mut fourth = server.connect4();
+    fourth.send(&active4(5, None));
+    assert!(fourth.is_closed());
+    let mut sixth = server.connect6();
+    sixth.send(&active6(6));
+    let refusal = sixth.last6().unwrap();
+    assert_eq!(
+        (refusal.message_type, refusal.status),
+        (
+            v6::message_type::LEASEQUERY_REPLY,
+            Some(v6::StatusCode::NotSupported as u16)
+        )
+    );
+}
+
+#[test]
 fn streams_whose_requestors_close_their_side_are_ended() {
     let server = Setup::default().start();
     let mut fourth = server.connect4();
@@ -231,8 +249,9 @@ fn streams_whose_requestors_close_their_side_are_ended() {
     server.until_streams(2);
     fourth.stream.shutdown(Shutdown::Write).unwrap();
     sixth.stream.shutdown(Shutdown::Write).unwrap();
-    while fourth.hear4().is_some() {}
-    while sixth.hear6().is_some() {}
+    assert_eq!(fourth.last4(), None);
+    let last = sixth.last6().unwrap();
+    assert_eq!((last.xid, last.status), (6, Some(TERMINATED6)));
     server.until_streams(0);
     assert_eq!(server.closed(CloseReason::PeerClosed), (1, 1));
 }

@@ -159,12 +159,23 @@ impl Requestor {
         })
     }
 
-    /// Reads a DHCPv4 stream to its end; gives the last message.
+    /// Reads a DHCPv4 stream to its end, which has to be an orderly one; gives the last message.
     pub fn last4(&mut self) -> Option<Heard4> {
         let mut last = None;
         while let Some(heard) = self.hear4() {
             last = Some(heard);
         }
+        assert!(!self.reset, "the connection was reset");
+        last
+    }
+
+    /// As [`Requestor::last4`].
+    pub fn last6(&mut self) -> Option<Heard6> {
+        let mut last = None;
+        while let Some(heard) = self.hear6() {
+            last = Some(heard);
+        }
+        assert!(!self.reset, "the connection was reset");
         last
     }
 }

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use leaseq_engine::{Engine, EngineConfig, Listeners};
 use leaseq_session::{
-    ActiveSettings, CloseReason, Counters, Dhcp4Settings, Limits, Refusal, ReplyTo, RequestorRule,
-    Settings,
+    ActiveSettings, CloseReason, Counters, Dhcp4Settings, Discard, Limits, Refusal, ReplyTo,
+    RequestorRule, Settings,
 };
 use leaseq_store::{
     Event, Event4, Event6, HwAddr, Link6, Options, Relay6, State, Store, SyncMode, Topology,
@@ -174,6 +174,11 @@ impl Server {
         )
     }
 
+    /// DHCPv4 datagrams that were discarded for a reason so far.
+    pub fn discarded_datagrams4(&self, reason: Discard) -> u64 {
+        self.sum(|counters| counters.v4.udp_discarded.of(reason).get())
+    }
+
     /// DHCPv4 queries that were kept back because their requestor asks too often.
     pub fn delayed4(&self) -> u64 {
         self.sum(|counters| counters.v4.delayed.get())
@@ -299,6 +304,21 @@ pub fn all4(xid: u32) -> Vec<u8> {
     })
 }
 
+/// A DHCPLEASEQUERY by address, as a datagram.
+pub fn udp4(xid: u32, address: Ipv4Addr) -> Vec<u8> {
+    let mut octets = vec![0; 1_500];
+    let mut out = OutBuf::new(&mut octets);
+    let header = v4::Header {
+        ciaddr: address,
+        giaddr: Ipv4Addr::LOCALHOST,
+        ..v4::Header::request(xid)
+    };
+    v4::MessageWriter::start(&mut out, &header, v4::message_type::DHCPLEASEQUERY)
+        .unwrap()
+        .finish();
+    out.as_slice().to_vec()
+}
+
 /// A LEASEQUERY for the bindings of a relay.
 pub fn by_relay6(xid: u32, relay: u32) -> Vec<u8> {
     framed(|out| {
@@ -330,6 +350,8 @@ pub struct Told {
 /// The other side of a connection.
 pub struct Requestor {
     pub stream: TcpStream,
+    /// Whether the connection was reset.
+    pub reset: bool,
     input: Vec<u8>,
 }
 
@@ -378,6 +400,7 @@ impl Requestor {
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         Requestor {
             stream,
+            reset: false,
             input: Vec::new(),
         }
     }
@@ -401,6 +424,7 @@ impl Requestor {
                     ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
                 ) =>
             {
+                self.reset = true;
                 false
             }
             Err(error) => panic!("nothing comes: {error}"),
