@@ -264,6 +264,22 @@ fn another_implementation_is_served_in_both_families_and_versions() {
 }
 
 #[test]
+fn a_long_answer_is_the_same_on_tls() {
+    let place = Place::certificates("Leasequery CA");
+    let config = place.config("", "");
+    let config = text(&config);
+    let server = Server::start_with(&["serve", "--config", config, "--sample", "30000"]);
+    let case = place.relay(&server, 4, &place.file("relay.pem"));
+    let plain = Client::all(&with(&case, "version", Value::Null));
+    let told = plain[0]["told"].as_array().expect("messages");
+    assert!(told.len() > 15_000, "{}", told.len());
+    for version in ["1.2", "1.3"] {
+        let secured = Client::all(&with(&case, "version", version.into()));
+        assert!(secured[2] == plain[0], "TLS {version}");
+    }
+}
+
+#[test]
 fn handshakes_that_have_to_wait_are_completed_one_after_another() {
     let place = Place::new();
     let server = place.serve("", "max-handshakes = 1\nhandshake-timeout = \"1s\"");
