@@ -238,10 +238,12 @@ impl<S: Service> Connection<S> {
         if signals.contains(Signals::ABORT) {
             self.abort();
         }
+        if signals.contains(Signals::REPLACED) {
+            self.ends_by = Some(now + self.core.ending_timeout);
+        }
         if matches!(self.phase, Phase::Open) {
             if signals.contains(Signals::REPLACED) {
                 self.core.service.replaced(&mut self.session);
-                self.ends_by = Some(now + self.core.ending_timeout);
             }
             if signals.contains(Signals::TERMINATE) {
                 self.core.service.terminate(&mut self.session);

@@ -204,6 +204,38 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_holds_less_unsent_and_waits_for_its_own_timeout() {
+        let (_client, server) = pair();
+        prepare(&server, Duration::from_secs(300)).unwrap();
+        prepare_stream(server.as_fd(), Duration::from_secs(120)).unwrap();
+        let server = SockRef::from(&server);
+        assert_eq!(server.tcp_notsent_lowat().unwrap(), STREAM_NOT_SENT_OCTETS);
+        let timeout = server.tcp_user_timeout().unwrap();
+        assert_eq!(timeout, Some(Duration::from_secs(130)));
+    }
+
+    #[test]
+    fn reading_and_sending_wait_for_nothing() {
+        let (mut client, server) = pair();
+        let blocked = |result: io::Result<usize>| result.unwrap_err().kind();
+        let nothing = receive(server.as_fd(), &mut [0; 10]);
+        assert_eq!(blocked(nothing), io::ErrorKind::WouldBlock);
+        client.write_all(b"query").unwrap();
+        let mut room = [0; 10];
+        assert_eq!(receive(server.as_fd(), &mut room).unwrap(), 5);
+        prepare_stream(server.as_fd(), Duration::from_secs(120)).unwrap();
+        let mut taken = 0;
+        let end = loop {
+            match send(server.as_fd(), &[0; 4_096]) {
+                Ok(octets) => taken += octets,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(end.kind(), io::ErrorKind::WouldBlock);
+        assert!(taken > 0);
+    }
+
+    #[test]
     fn a_refused_peer_reads_the_end_and_no_reset() {
         let (mut client, server) = pair();
         client.write_all(b"a first query").unwrap();
