@@ -61,7 +61,7 @@ impl Secure {
 }
 
 impl Connection {
-    /// Whether a message is to be read: as much as may run is running otherwise, or it is over.
+    /// Whether ciphertext is to be taken: for the handshake, or because one more message may be taken.
     fn wants_secured_input(&self, secure: &Secure) -> bool {
         secure.wants_ciphertext() && (self.takes_messages() || self.begins_tls(secure))
     }

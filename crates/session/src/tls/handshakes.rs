@@ -1,6 +1,6 @@
 //! How many TLS handshakes of a core are under way, and who waits for one to end.
 //!
-//! A handshake costs a core some hundred times what a query costs. When many relays come back at once, those above the
+//! A handshake costs a core far more than a query. When many relays come back at once, those above the
 //! bound wait in the order in which they came, with what they have sent left unread; each is woken when it is its turn.
 
 use std::cell::{Cell, RefCell};

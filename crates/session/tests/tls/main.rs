@@ -5,4 +5,5 @@ mod certificates;
 mod handshake;
 mod negotiation;
 mod records;
+mod rude;
 mod site;
