@@ -334,11 +334,14 @@ impl Answer {
             && may_see(rule, bind)
     }
 
-    /// A free address has not changed since the store was made, and belongs to no relay agent.
+    /// A free address has not changed since the store was made, or its last lease ended before the ends that the log has
+    /// dropped did: who asks for a time of which ends are missing is told all that may have ended in it. It belongs to no
+    /// relay agent.
     fn is_free_asked_for(&self, cx: &QueryContext<'_>, vpn: VpnRef<'_>) -> bool {
         let created = cx.view.created().seconds();
+        let latest = cx.view.dropped_until().seconds().max(created);
         self.window
-            .is_none_or(|(start, end)| (start..=end).contains(&created))
+            .is_none_or(|(start, end)| start <= latest && created <= end && start <= end)
             && cx.rule.allows_vpn(vpn.vss())
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use leaseq_store::{Event4, State};
 
@@ -9,7 +10,7 @@ use crate::active::{
     ACTIVE, CATCH_UP_COMPLETE, DATA_MISSING, HOUR, SECOND, STATUS, UNASSIGNED, address, base_times,
     in_state, outline, relay_scoped, server, stream,
 };
-use crate::fixture::{START, Server, active_settings, lease, relay_id};
+use crate::fixture::{START, Server, active_settings, lease, range, relay_id};
 use crate::message::{Message4, Query4};
 
 #[test]
@@ -167,6 +168,23 @@ fn a_start_time_that_the_history_does_not_reach_is_told_at_once() {
     let mut covered = stream(&server, &Query4::active(7).since(dropped + 1));
     let told = outline(&covered.messages());
     assert_eq!(told.last(), Some(&(STATUS, CATCH_UP_COMPLETE)));
+}
+
+/// What DataMissing makes a requestor ask (RFC 7724 §7.4.1) tells it what the log has forgotten.
+#[test]
+fn a_bulk_query_for_the_time_of_a_dropped_end_tells_its_address() {
+    let ranges = vec![range(address(1), address(20), "")];
+    let mut server = Server::open(active_settings(), ranges, HOUR, 64 << 10);
+    server.advance(Duration::from_secs(60));
+    drop_an_end(&mut server);
+    let dropped = server.reader.dropped_until().seconds();
+    assert!(dropped > START, "later than the store was made");
+    let now = START + 7_260;
+    let told = |since| server.bulk_addresses(&Query4::bulk(1).since(since).until(now));
+    for since in [START + 30, dropped] {
+        assert!(told(since).contains(&Ipv4Addr::from(address(9))), "{since}");
+    }
+    assert!(!told(dropped + 1).contains(&Ipv4Addr::from(address(9))));
 }
 
 #[test]

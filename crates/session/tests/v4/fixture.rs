@@ -131,7 +131,8 @@ impl Server {
         Server::open(settings, vec![], history, 64 << 10)
     }
 
-    fn open(
+    /// With configured ranges, a history and segments of this size.
+    pub fn open(
         settings: Settings,
         ranges4: Vec<Range4>,
         history: Duration,
