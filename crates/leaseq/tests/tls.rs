@@ -264,6 +264,39 @@ fn another_implementation_is_served_in_both_families_and_versions() {
 }
 
 #[test]
+fn our_own_requestor_is_served() {
+    let place = Place::new();
+    let server = place.serve("", "");
+    let files = ["ca.pem", "relay.pem", "relay.key"].map(|name| place.file(name));
+    for family in FAMILIES {
+        let address = server.ready(&format!("dhcp{family}-tcp")).to_owned();
+        let version = format!("v{family}");
+        let tls = [
+            "--tls",
+            "--tls-ca",
+            text(&files[0]),
+            "--tls-cert",
+            text(&files[1]),
+            "--tls-key",
+            text(&files[2]),
+            "--tls-name",
+            "dhcp1.example.net",
+            "--format",
+            "ndjson",
+        ];
+        let selector = match family {
+            4 => &["--all"][..],
+            _ => &["--link", "2001:db8:7::1"],
+        };
+        let query = [&["query", &address, &version], selector, &tls].concat();
+        assert_eq!(run(&query, 0).lines().count(), 5, "{query:?}");
+        let since = ["--since", "-1h", "--until-caught-up"];
+        let watch = [&["watch", &address, &version], &since[..], &tls].concat();
+        assert_eq!(run(&watch, 0).lines().count(), 5, "{watch:?}");
+    }
+}
+
+#[test]
 fn a_long_answer_is_the_same_on_tls() {
     let place = Place::certificates("Leasequery CA");
     let config = place.config("", "");
