@@ -171,7 +171,10 @@ fn request(octets: &[u8]) -> (u32, String) {
             }
             None => String::new(),
         };
-        let filter = message.option(code6::LQ_QUERY).map_or(0, |query| query[0]);
+        let filter = match message.option(code6::LQ_QUERY) {
+            Some([kind, 0x20, 0x01, 0x0d, 0xb8, _, net, ..]) => format!("{kind} link {net}"),
+            query => query.map_or(0, |query| query[0]).to_string(),
+        };
         let (since, until) = (
             time(code6::LQ_START_TIME, "since"),
             time(code6::LQ_END_TIME, "until"),
@@ -592,14 +595,14 @@ fn v6_gaps_are_filled_by_the_filter_or_by_what_the_caller_knows() {
     world.receive(Line::Stream, &missing);
     world.run();
     world.connected(Line::Fill);
-    assert_eq!(world.run()[0], "Fill bulk 4");
+    assert_eq!(world.run()[0], "Fill bulk 4 link 1");
     let first = world.xid(Line::Fill);
     assert!(
         world
             .receive(Line::Fill, &reply6(first, None, None))
             .is_empty()
     );
-    assert_eq!(world.run()[0], "Fill bulk 4");
+    assert_eq!(world.run()[0], "Fill bulk 4 link 2");
     let second = world.xid(Line::Fill);
     assert_ne!(first, second);
     assert_eq!(
@@ -621,6 +624,14 @@ fn a_breach_of_the_protocol_ends_the_connection() {
     );
     assert_eq!(done[1], "close Stream");
     assert_eq!(world.base_time(), None);
+    // That the server closes it too, before we do, is no second failure.
+    world.pass(61);
+    world.up();
+    world.receive(Line::Stream, &[0, 0]);
+    world.closed(Line::Stream);
+    let done = world.run();
+    assert_eq!(done.len(), 2, "{done:?}");
+    assert!(done[0].starts_with("down Stream: the server broke the protocol"));
 }
 
 #[test]
