@@ -300,6 +300,146 @@ fn a_departure_leads_to_what_the_client_has_left_on_that_link() {
     assert!(!view.group_of_departed(&gone[0], &mut Group::default()));
 }
 
+/// A lease of client 3 on the link 2001:db8:1::1, behind a relay agent.
+fn behind(address: &str, relay: u8) -> Event6 {
+    Event6 {
+        link: Some(Link6::Address("2001:db8:1::1".parse().unwrap())),
+        ..active6(address, 3, relay)
+    }
+}
+
+/// Departures and leases from a sequence on: their address, and the relay-ids.
+fn relays(view: &View, from: u64) -> Vec<String> {
+    let ids = |hops: Hops<'_>| {
+        let ids: Vec<String> = hops
+            .filter_map(|hop| hop.relay_id.map(|id| id[1].to_string()))
+            .collect();
+        ids.join(" ")
+    };
+    view.scan(ScanFrom::Sequence(from))
+        .map(|found| match found.record {
+            Record::Bind6(lease) => {
+                format!(
+                    "{} {:?} {}",
+                    lease.address(),
+                    lease.state(),
+                    ids(lease.hops())
+                )
+            }
+            Record::Departed6(gone) => format!("{} departed {}", gone.address(), ids(gone.hops())),
+            other => format!("{other:?}"),
+        })
+        .collect()
+}
+
+#[test]
+fn what_a_client_loses_with_one_lease_the_others_depart_from() {
+    let (one, two) = ("2001:db8:1::5", "2001:db8:1::6");
+    let cases = [
+        // The lease moves away, is given to another client, or ends.
+        (
+            vec![behind(one, 4)],
+            vec!["1::5 departed 1 2", "1::6 departed 2 1", "1::5 Active 4"],
+        ),
+        (
+            vec![Event6 {
+                duid: Some(vec![0, 3, 0, 1, 9]),
+                ..behind(one, 1)
+            }],
+            vec!["1::5 departed 1 2", "1::6 departed 2 1", "1::5 Active 1"],
+        ),
+        (
+            vec![Event6::new(one.parse().unwrap(), State::Released)],
+            vec!["1::6 departed 2 1", "1::5 Released 1"],
+        ),
+        // Both of them in one batch: the second is seen beside the first as it is by then.
+        (
+            vec![behind(one, 4), behind(two, 4)],
+            vec![
+                "1::5 departed 1 2",
+                "1::6 departed 2 1",
+                "1::5 Active 4",
+                "1::6 departed 2 4",
+                "1::5 departed 4 2",
+                "1::6 Active 4",
+            ],
+        ),
+        // A lease that comes and one that goes in one batch.
+        (
+            vec![behind("2001:db8:1::7", 5), behind(one, 2)],
+            vec![
+                "1::7 Active 5",
+                "1::5 departed 1 2 5",
+                "1::6 departed 2 5 1",
+                "1::7 departed 2 5 1",
+                "1::5 Active 2",
+            ],
+        ),
+        // Nothing is lost.
+        (
+            vec![behind("2001:db8:1::7", 1), behind(one, 2)],
+            vec!["1::7 Active 1", "1::5 departed 1 2", "1::5 Active 2"],
+        ),
+        (
+            vec![Event6 {
+                cltt: Some(T0 + 9),
+                ..behind(one, 1)
+            }],
+            vec!["1::5 Active 1"],
+        ),
+    ];
+    for (changes, expected) in cases {
+        let fixture = Fixture::new();
+        let open = fixture.open();
+        let both = vec![Event::V6(behind(one, 1)), Event::V6(behind(two, 2))];
+        let from = store(&open, both).sequence + 1;
+        store(&open, changes.clone().into_iter().map(Event::V6).collect());
+        let view = open.reader().view();
+        let written: Vec<String> = relays(&view, from)
+            .iter()
+            .map(|line| line.replace("2001:db8:", ""))
+            .collect();
+        assert_eq!(written, expected, "{changes:?}");
+        let lease = view.lease6(&Vpn::GLOBAL, one.parse().unwrap()).unwrap();
+        assert!(lease.joined() <= lease.sequence());
+        assert_eq!(open.verify().problems, Vec::<String>::new());
+    }
+}
+
+#[test]
+fn leases_behind_one_relay_agent_end_without_departures() {
+    let fixture = Fixture::new();
+    let open = fixture.open();
+    let leases = ["2001:db8:1::5", "2001:db8:1::6"].map(|address| Event::V6(behind(address, 1)));
+    let from = store(&open, leases.to_vec()).sequence + 1;
+    fixture.clock.advance(3_700_000);
+    open.tick().unwrap();
+    let mut written = relays(&open.reader().view(), from);
+    written.sort();
+    assert_eq!(
+        written,
+        ["2001:db8:1::5 Expired 1", "2001:db8:1::6 Expired 1"]
+    );
+}
+
+#[test]
+fn a_lease_that_expires_takes_its_relay_agent_from_the_others() {
+    let fixture = Fixture::new();
+    let open = fixture.open();
+    let stays = Event6 {
+        valid_lifetime: Some(INFINITE),
+        ..behind("2001:db8:1::6", 2)
+    };
+    let leases = vec![Event::V6(behind("2001:db8:1::5", 1)), Event::V6(stays)];
+    let from = store(&open, leases).sequence + 1;
+    fixture.clock.advance(3_700_000);
+    open.tick().unwrap();
+    assert_eq!(
+        relays(&open.reader().view(), from),
+        ["2001:db8:1::6 departed 2 1", "2001:db8:1::5 Expired 1"]
+    );
+}
+
 #[test]
 fn a_lease_whose_client_is_unknown_has_departed_from_no_group() {
     let fixture = Fixture::new();

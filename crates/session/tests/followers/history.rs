@@ -188,8 +188,8 @@ fn relay_info(rng: &mut StdRng) -> Option<Vec<u8>> {
     Some(octets)
 }
 
-/// Events of an IPv6 client: one lease, or all that it has on a link.
-pub fn events6(rng: &mut StdRng, view: &View, now: u32, large: bool) -> Vec<Event> {
+/// Events of an IPv6 client: one lease, or all that it has on a link. `mixed`: these may be behind different relay agents.
+pub fn events6(rng: &mut StdRng, view: &View, now: u32, large: bool, mixed: bool) -> Vec<Event> {
     let (address, prefix_len) = lease6(rng.random_range(0..ADDRESSES));
     let vpn = match rng.random_range(0..6) {
         0 => red(),
@@ -207,7 +207,10 @@ pub fn events6(rng: &mut StdRng, view: &View, now: u32, large: bool) -> Vec<Even
         }],
         // The client moves with all that it has there.
         (2..=5, Some(stored)) if active => {
-            let leases = all_of(view, &stored);
+            let mut leases = all_of(view, &stored);
+            if mixed && rng.random_bool(0.5) {
+                leases = vec![stored.clone()];
+            }
             let configured = leases
                 .iter()
                 .any(|lease| view.knows_address6(lease.address));
@@ -219,7 +222,7 @@ pub fn events6(rng: &mut StdRng, view: &View, now: u32, large: bool) -> Vec<Even
             };
             let there = all_of(view, &there).into_iter().next();
             let (link, relay) = match there {
-                Some(there) if there.link != stored.link => (there.link, there.relay),
+                Some(there) if !mixed && there.link != stored.link => (there.link, there.relay),
                 _ => (link, relay),
             };
             let moved = |lease| Event6 {
@@ -249,8 +252,8 @@ pub fn events6(rng: &mut StdRng, view: &View, now: u32, large: bool) -> Vec<Even
                 ..Event6::new(address, State::Active)
             };
             let relay = match all_of(view, &lease).into_iter().next() {
-                Some(other) => other.relay,
-                None => lease.relay,
+                Some(other) if !mixed => other.relay,
+                _ => lease.relay,
             };
             vec![Event6 { relay, ..lease }]
         }

@@ -88,6 +88,7 @@ fn follow(case: &Case, seed: u64) -> Seen {
         family: case.family,
         history: case.history,
         floods: case.floods,
+        mixed: rng.random_bool(0.5),
         followers: rng.random_range(4..=9),
     };
     let mut world = World::new(plan, rng);

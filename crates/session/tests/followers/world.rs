@@ -33,6 +33,8 @@ pub struct Plan {
     pub family: Family,
     pub history: Duration,
     pub floods: bool,
+    /// Leases of a DHCPv6 client on a link may be behind different relay agents.
+    pub mixed: bool,
     pub followers: usize,
 }
 
@@ -165,7 +167,8 @@ impl World {
             Family::V6 => {
                 for _ in 0..changes {
                     let view = self.reader.view();
-                    let events = events6(&mut self.rng, &view, now, large);
+                    let mixed = self.plan.mixed;
+                    let events = events6(&mut self.rng, &view, now, large, mixed);
                     self.commit(events);
                 }
             }

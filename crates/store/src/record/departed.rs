@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::{
-    Bind4, Bind6, Hops, begin, check_hops, ipv6_at, kind, link_from, seal, u16_at, u32_at,
+    Bind4, Bind6, Hop, Hops, begin, check_hops, ipv6_at, kind, link_from, seal, u16_at, u32_at,
 };
 use crate::event::{LeaseKind, Link6, MAX_HOPS};
 use crate::time::Stamp;
@@ -198,28 +198,28 @@ pub(crate) fn encode_departed4(
     seal(out, start, sequence, stamp)
 }
 
-/// Appends a departure of an IPv6 lease; `old` is its record until now. Gives its octets.
+/// Appends a departure of an IPv6 lease from these hops, at most [`MAX_HOPS`]; `old` is its record until now. Gives its octets.
 pub(crate) fn encode_departed6(
     out: &mut Vec<u8>,
     old: Bind6<'_>,
+    hops: &[Hop<'_>],
     sequence: u64,
     stamp: Stamp,
 ) -> usize {
     let start = begin(out, kind::DEPARTED6, 0, old.feed());
     out.resize(start + FIXED6, 0);
-    let hops = old.hops().count();
     let (link_kind, link) = super::link_fields(old.link());
     let head = &mut out[start..];
     head[24..40].copy_from_slice(&old.address().octets());
     head[40] = old.prefix_len();
     head[41] = old.kind() as u8;
     head[42] = old.vpn().vss().len() as u8;
-    head[43] = hops as u8;
+    head[43] = hops.len() as u8;
     head[44..46].copy_from_slice(&(old.duid().len() as u16).to_le_bytes());
     head[46] = link_kind;
     head[48..64].copy_from_slice(&link);
-    let mut value_at = FIXED6 + 8 * hops + old.duid().len() + old.vpn().vss().len();
-    for hop in old.hops() {
+    let mut value_at = FIXED6 + 8 * hops.len() + old.duid().len() + old.vpn().vss().len();
+    for hop in hops {
         for value in [hop.remote_id, hop.relay_id] {
             let (offset, length) = value.map_or((0, 0), |value| (value_at, value.len()));
             out.extend_from_slice(&(offset as u16).to_le_bytes());
@@ -229,7 +229,7 @@ pub(crate) fn encode_departed6(
     }
     out.extend_from_slice(old.duid());
     out.extend_from_slice(old.vpn().vss());
-    for hop in old.hops() {
+    for hop in hops {
         out.extend_from_slice(hop.remote_id.unwrap_or_default());
         out.extend_from_slice(hop.relay_id.unwrap_or_default());
     }

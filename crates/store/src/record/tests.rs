@@ -199,7 +199,14 @@ fn departures_keep_the_selector_values() {
     bind.clear();
     encode6(&mut bind, &full6(), 1, Stamp::ZERO);
     out.clear();
-    encode_departed6(&mut out, Bind6::trusted(&bind), 2, Stamp::from_millis(9));
+    let hops: Vec<Hop<'_>> = Bind6::trusted(&bind).hops().collect();
+    encode_departed6(
+        &mut out,
+        Bind6::trusted(&bind),
+        &hops,
+        2,
+        Stamp::from_millis(9),
+    );
     let Ok(Record::Departed6(gone)) = parse(&out) else {
         panic!("{:?}", parse(&out))
     };
@@ -286,7 +293,7 @@ proptest! {
             0 => { encode4(&mut out, &full4(), 1, Stamp::ZERO); }
             1 => { encode6(&mut out, &full6(), 1, Stamp::ZERO); }
             2 => { encode4(&mut bind, &full4(), 1, Stamp::ZERO); encode_departed4(&mut out, Bind4::trusted(&bind), 1, Stamp::ZERO); }
-            3 => { encode6(&mut bind, &full6(), 1, Stamp::ZERO); encode_departed6(&mut out, Bind6::trusted(&bind), 1, Stamp::ZERO); }
+            3 => { encode6(&mut bind, &full6(), 1, Stamp::ZERO); let hops: Vec<Hop<'_>> = Bind6::trusted(&bind).hops().collect(); encode_departed6(&mut out, Bind6::trusted(&bind), &hops, 1, Stamp::ZERO); }
             _ => { encode_feed(&mut out, 1, &FeedEvent { name: "n".into(), position: vec![1], read_up_to: Stamp::ZERO, live: true }, 1, Stamp::ZERO); }
         }
         for (at, octet) in changes {

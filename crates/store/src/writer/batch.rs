@@ -3,15 +3,18 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
+use super::client6;
 use super::merge::{complete4, complete6};
+use smallvec::SmallVec;
+
 use crate::apply::Indexes;
 use crate::event::{Event4, Event6, EventError, FeedEvent, State};
 use crate::feeds::Feeds;
 use crate::keys::Keys;
 use crate::log::LogView;
 use crate::record::{
-    Bind4, Bind6, Record, encode_departed4, encode_departed6, encode_feed, encode4, encode6,
-    set_joined, set_sequence, trusted,
+    Bind4, Bind6, Record, encode_departed4, encode_feed, encode4, encode6, set_joined,
+    set_sequence, trusted,
 };
 use crate::time::Stamp;
 
@@ -64,6 +67,8 @@ pub(crate) struct Batch {
     limit: usize,
     /// Hash of a key to its newest entry.
     newest: HashMap<u64, usize, BuildHasherDefault<Hashed>>,
+    /// Hash of a DUID to the entries with which leases came to the client.
+    joined: HashMap<u64, SmallVec<[usize; 2]>, BuildHasherDefault<Hashed>>,
     scratch: Vec<u8>,
 }
 
@@ -108,6 +113,7 @@ impl Batch {
         self.records.clear();
         self.entries.clear();
         self.newest.clear();
+        self.joined.clear();
         self.count = 0;
         self.first_sequence = first_sequence;
         self.stamp = stamp;
@@ -139,6 +145,38 @@ impl Batch {
         let octets = &self.records[offset..];
         let length = u32::from_le_bytes(*octets.first_chunk()?) as usize;
         trusted(&octets[..length])
+    }
+
+    /// The newest record that the batch has of a lease.
+    pub(super) fn newest6<'b>(&'b self, cx: &Context<'_>, lease: &Bind6<'_>) -> Option<Bind6<'b>> {
+        if self.is_empty() {
+            return None;
+        }
+        let (address, prefix_len) = (lease.address(), lease.prefix_len());
+        let hasher = &cx.indexes.hasher;
+        let hash = hasher.key6(lease.vpn().vss(), address, prefix_len);
+        match self.record(*self.newest.get(&hash)?)? {
+            Record::Bind6(newest)
+                if (newest.address(), newest.prefix_len()) == (address, prefix_len) =>
+            {
+                Some(newest)
+            }
+            _ => None,
+        }
+    }
+
+    /// The records with which leases came to clients in this batch whose DUID has this hash.
+    pub(super) fn joined(&self, duid: u64) -> impl Iterator<Item = Bind6<'_>> {
+        let entries = self.joined.get(&duid).into_iter().flatten();
+        entries.filter_map(|&entry| match self.record(entry)? {
+            Record::Bind6(lease) => Some(lease),
+            _ => None,
+        })
+    }
+
+    /// Octets that are left for departures beside a record of this length.
+    fn room_beside(&self, record: usize) -> usize {
+        self.limit.saturating_sub(self.records.len() + record)
     }
 
     /// Resolves an event of an IPv4 binding.
@@ -274,17 +312,28 @@ impl Batch {
             }
             let new = Bind6::trusted(&scratch);
             let had = !old.duid().is_empty() || old.hops().next().is_some();
-            if had && (!stays || old.link() != new.link() || !old.hops().eq(new.hops())) {
-                encode_departed6(&mut departed, *old, 0, self.stamp);
+            let departs = !stays || old.link() != new.link() || !old.hops().eq(new.hops());
+            if had && (departs || old.state() != new.state()) {
+                let others = client6::others(self, cx, old, slot, earlier.is_none());
+                let room = self.room_beside(scratch.len());
+                if departs {
+                    client6::depart(&mut departed, old, &others, room, self.stamp);
+                }
+                let stays = stays.then_some(&new);
+                client6::others_depart(&mut departed, old, stays, &others, room, self.stamp);
             }
         }
         if joined.is_none() {
-            set_joined(
-                &mut scratch,
-                self.sequence() + u64::from(!departed.is_empty()),
-            );
+            let departures = records_in(&departed) as u64;
+            set_joined(&mut scratch, self.sequence() + departures);
         }
+        let joins = joined.is_none() && !Bind6::trusted(&scratch).duid().is_empty();
         let outcome = self.put(&mut scratch, &mut departed, hash, slot, earlier);
+        if joins && outcome == Outcome::Changed {
+            let duid = cx.indexes.hasher.duid(Bind6::trusted(&scratch).duid());
+            let entry = self.entries.len() - 1;
+            self.joined.entry(duid).or_default().push(entry);
+        }
         self.scratch = scratch;
         outcome
     }
@@ -341,7 +390,13 @@ impl Batch {
         expired[state_at] = State::Expired as u8;
         let since = u32::try_from(end).unwrap_or(u32::MAX);
         expired[since_at..since_at + 4].copy_from_slice(&since.to_le_bytes());
-        self.put(&mut expired, &mut [], hash, Some(slot), None) == Outcome::Changed
+        let mut departed = Vec::new();
+        if let Record::Bind6(old) = &record {
+            let others = client6::others(self, cx, old, Some(slot), true);
+            let room = self.room_beside(expired.len());
+            client6::others_depart(&mut departed, old, None, &others, room, self.stamp);
+        }
+        self.put(&mut expired, &mut departed, hash, Some(slot), None) == Outcome::Changed
     }
 
     fn put(
@@ -366,7 +421,7 @@ impl Batch {
         }
     }
 
-    /// Appends a record, and the departure before it if there is one. Gives the record's offset.
+    /// Appends a record, and the departures before it if there are any. Gives the record's offset.
     fn append(&mut self, record: &mut [u8], departed: &mut [u8]) -> Result<usize, Outcome> {
         let octets = record.len() + departed.len();
         if self.records.len() + octets > self.limit {
@@ -380,10 +435,13 @@ impl Batch {
             }
             return Err(Outcome::Full);
         }
-        if !departed.is_empty() {
-            set_sequence(departed, self.sequence(), self.stamp);
-            self.records.extend_from_slice(departed);
+        let mut rest = departed;
+        while let Some(length) = length_of(rest) {
+            let (departure, others) = rest.split_at_mut(length);
+            set_sequence(departure, self.sequence(), self.stamp);
+            self.records.extend_from_slice(departure);
             self.count += 1;
+            rest = others;
         }
         set_sequence(record, self.sequence(), self.stamp);
         let offset = self.records.len();
@@ -391,6 +449,22 @@ impl Batch {
         self.count += 1;
         Ok(offset)
     }
+}
+
+/// Octets of the record at the start of encoded ones; none at their end.
+fn length_of(records: &[u8]) -> Option<usize> {
+    let length = u32::from_le_bytes(*records.first_chunk()?) as usize;
+    (1..=records.len()).contains(&length).then_some(length)
+}
+
+/// Number of records in encoded ones.
+fn records_in(mut records: &[u8]) -> usize {
+    let mut count = 0;
+    while let Some(length) = length_of(records) {
+        records = &records[length..];
+        count += 1;
+    }
+    count
 }
 
 /// Whether two records of a key say the same: all but feed, sequence and stamp.

@@ -24,6 +24,7 @@ use crate::vpn::Vpn;
 use crate::warm::TOGETHER;
 
 mod batch;
+mod client6;
 mod compaction;
 mod expiry;
 mod merge;
