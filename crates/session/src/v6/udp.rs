@@ -1,8 +1,8 @@
 //! DHCPv6 leasequery over UDP (RFC 5007): one LEASEQUERY, one LEASEQUERY-REPLY, nothing kept in between.
 //!
 //! A LEASEQUERY that relay agents forwarded is answered by as many RELAY-REPL in one another (RFC 8415 §19.3), unless the
-//! configuration says that such queries are discarded. Replies go
-//! to where the datagram came from: the requestor, or the relay agent nearest to this server.
+//! configuration says that such queries are discarded. Replies go to where the datagram came from: the requestor, or the
+//! relay agent nearest to this server.
 
 use std::net::{Ipv6Addr, SocketAddr};
 
