@@ -108,6 +108,50 @@ fn no_client_of_a_bulk_answer_costs_an_allocation() {
 }
 
 #[test]
+fn no_client_of_a_stream_that_catches_up_costs_an_allocation() {
+    let mut site = site();
+    site.settings.active.enabled = true;
+    site.settings.active.insecure = true;
+    // Half of the clients lose a lease, and another half gets another client.
+    site.add((0..1_000).map(|n| {
+        let text = format!("2001:db8:1::{n:x}");
+        leaseq_store::Event6::new(ip(&text), leaseq_store::State::Released)
+    }));
+    site.add((500..1_500).map(|n| address(&format!("2001:db8:1::{n:x}"), 5_000 + n, 1)));
+    for restricted in [false, true] {
+        if restricted {
+            site.restrict_to_link(1);
+            site.restrict(|rule| rule.relay_ids = vec![relay_id(1)]);
+        }
+        for request in [
+            Request::all_updates().asking(&[23, 47, 100]),
+            by_relay_id(1).oro(&[23, 39, 47, 100]),
+            by_link("2001:db8:1::"),
+        ] {
+            let mut stream = site.stream(&request.clone().since(NOW_2000));
+            let (mut octets, mut count) = (0, 0);
+            while stream.connection.has_output() {
+                let reader = site.store.reader();
+                let view = reader.view();
+                let turn = Turn {
+                    view: &view,
+                    now: stream.now,
+                    server_time: reader.now(),
+                };
+                let (connection, buffer) = (&mut stream.connection, &mut stream.buffer);
+                let (more, written) = allocations(|| connection.transmit(&turn, buffer, 8_192));
+                octets += written;
+                count += more;
+                stream.connection.written(written, stream.now);
+            }
+            assert!(octets > 3_000 * 80, "{octets} octets");
+            // A stream takes its place at the tail once, when it has caught up.
+            assert!(count <= 8, "{request:?}: {count} allocations");
+        }
+    }
+}
+
+#[test]
 fn no_datagram_costs_an_allocation() {
     let site = site();
     site.add([address("2001:db8:2::7", 7, 2)]);
