@@ -2,9 +2,10 @@
 //!
 //! The cores know no socket and no clock. A [`Query`] becomes the octets of a request; [`Bulk`] takes the octets that come
 //! back over TCP, in pieces of any size, and tells of bindings, of the end of each query and of every breach of the
-//! protocol; [`Active`] does the same for the one active query of a connection; [`UdpExchange`] says when to send a datagram again and which reply is the answer. [`client`] drives them over
-//! blocking sockets, for the command line and for tests. What was told of a binding is kept in [`Lease4`] and
-//! [`Client6Leases`], and printed by [`render`].
+//! protocol; [`Active`] does the same for the one active query of a connection, [`follow`] keeps one running across lost
+//! connections, and [`tls`] is secure mode; [`UdpExchange`] says when to send a datagram again and which reply is the answer.
+//! [`client`] drives them over blocking sockets, for the command line and for tests. What was told of a binding is kept in
+//! [`Lease4`] and [`Client6Leases`], printed by [`render`], and made one of what several servers told by [`merge`].
 //!
 //! A server may tell of an address twice, which it must not; whoever keeps the addresses finds that out, the cores do not.
 

@@ -11,164 +11,26 @@ mod base_time;
 mod connection;
 mod gap;
 mod known;
+mod settings;
+mod told;
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use leaseq_wire::parameters::{
-    ACTIVE_LQ_IDLE_TIMEOUT, ACTIVE_LQ_RCV_TIMEOUT, BULK_LQ_CONN_TIMEOUT, BULK_LQ_DATA_TIMEOUT,
-    BULK_LQ_MAX_RETRY,
-};
 use leaseq_wire::time::UnixSeconds;
-use thiserror::Error;
 
 pub use base_time::BaseTime;
 pub use gap::{Filling, Gap};
 pub use known::{Key, Known};
+pub use settings::FollowSettings;
+pub use told::{Action, Cause, FollowEvent, Line, Notice};
 
 use crate::random::Random;
-use crate::tls::{TlsClient, TlsError};
-use crate::{
-    Active, ActiveEvent, ActiveStatusKind, Bulk, Event, ProtocolError, Query, QueryError, Status,
-};
+use crate::{Active, ActiveEvent, ActiveStatusKind, Bulk, Event, Query, QueryError, Status};
 use connection::{Connection, Do};
-
-/// The pause after a first failure; it doubles with each further one.
-const FIRST_BACKOFF: Duration = Duration::from_secs(1);
-
-/// How a server is followed. The RFCs ask for no smaller times than the default ones (RFC 7724 §5.3).
-#[derive(Clone, Debug)]
-pub struct FollowSettings {
-    /// How long to try to connect, and then to negotiate TLS.
-    pub connect_timeout: Duration,
-    /// A stream that is silent for this long is given up (ACTIVE_LQ_RCV_TIMEOUT).
-    pub receive_timeout: Duration,
-    /// A query that cannot be sent for this long is given up, and so is a bulk answer that stops (BULK_LQ_DATA_TIMEOUT).
-    pub data_timeout: Duration,
-    /// As `data_timeout`, for octets that are to be sent.
-    pub send_timeout: Duration,
-    /// The least time from one attempt to the next (ACTIVE_LQ_IDLE_TIMEOUT).
-    pub retry_interval: Duration,
-    /// The longest pause after repeated failures, if that is longer than the interval.
-    pub max_backoff: Duration,
-    /// Secure mode.
-    pub tls: Option<TlsClient>,
-    /// Bulk queries that tell together all that an unfiltered DHCPv6 stream is about, to fill its gaps; see
-    /// [`Filling::Impossible`].
-    pub fill_queries: Vec<Query>,
-}
-
-impl Default for FollowSettings {
-    fn default() -> Self {
-        Self {
-            connect_timeout: BULK_LQ_CONN_TIMEOUT,
-            receive_timeout: ACTIVE_LQ_RCV_TIMEOUT,
-            data_timeout: BULK_LQ_DATA_TIMEOUT,
-            send_timeout: BULK_LQ_DATA_TIMEOUT,
-            retry_interval: ACTIVE_LQ_IDLE_TIMEOUT,
-            max_backoff: BULK_LQ_MAX_RETRY,
-            tls: None,
-            fill_queries: Vec::new(),
-        }
-    }
-}
-
-/// One of the two connections of a follower.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Line {
-    /// The active query's.
-    Stream,
-    /// That of the bulk queries that fill a gap.
-    Fill,
-}
-
-/// What is to be done now.
-#[derive(Debug)]
-pub enum Action<'a> {
-    /// Begin to connect; then report [`connected`](Follower::connected) or [`closed`](Follower::closed).
-    Connect(Line),
-    /// Send these octets; then report [`sent`](Follower::sent).
-    Send(Line, &'a [u8]),
-    /// Give the connection up; nothing need be reported of it any more.
-    Close(Line),
-    /// Nothing is to be done for it; the caller may want to know.
-    Notice(Notice),
-    /// Wait until then, or until there is something to report.
-    WaitUntil(Instant),
-}
-
-/// Something about a follower's connections.
-#[derive(Debug)]
-pub enum Notice {
-    /// The active query is on its way, with this start time.
-    Asked(Option<UnixSeconds>),
-    /// A connection has failed.
-    Down {
-        /// Which one.
-        line: Line,
-        /// Why.
-        cause: Cause,
-        /// When it is tried again.
-        retry_at: Instant,
-    },
-}
-
-/// Why a connection of a follower has ended.
-#[derive(Debug, Error)]
-pub enum Cause {
-    /// It could not be made.
-    #[error("cannot connect{}", because(.0))]
-    NotConnected(Option<io::Error>),
-    /// It could not be made in time.
-    #[error("cannot connect in time")]
-    ConnectTimeout,
-    /// The server did not do its part of TLS in time (RFC 7724 §7.2, the first possibility).
-    #[error("TLS was not negotiated in time")]
-    NoTls,
-    /// The server closed it before TLS was established (the second possibility).
-    #[error("the server closed the connection before TLS was established{}", because(.0))]
-    ClosedBeforeTls(Option<io::Error>),
-    /// TLS was refused or failed.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// It was closed or lost.
-    #[error("the connection was lost{}", because(.0))]
-    Closed(Option<io::Error>),
-    /// Nothing came for too long.
-    #[error("the server was silent for too long")]
-    Silent,
-    /// Nothing could be sent for too long.
-    #[error("the server took nothing for too long")]
-    Blocked,
-    /// The server ended the query.
-    #[error("the server ended the query{}", .0.as_ref().map_or(String::new(), |status| format!(": {status}")))]
-    Ended(Option<Status>),
-    /// The server broke the protocol.
-    #[error("the server broke the protocol: {0}")]
-    Protocol(#[from] ProtocolError),
-}
-
-fn because(error: &Option<io::Error>) -> String {
-    error
-        .as_ref()
-        .map_or(String::new(), |error| format!(": {error}"))
-}
-
-/// What a server tells a follower.
-#[derive(Clone, Debug)]
-pub enum FollowEvent<'a> {
-    /// The stream tells it.
-    Stream(ActiveEvent<'a>),
-    /// A bulk query that fills a gap tells it: a [`Event::Binding4`] or [`Event::Client6`]. The stream may have told
-    /// something newer already; see [`Known`].
-    Fill(Event<'a>),
-    /// Something is missing. Comes behind the DataMissing that says so.
-    Gap(Gap),
-    /// What was missing has been told.
-    Filled(Gap),
-}
+use settings::Retry;
 
 /// Follows one server with one active query.
 #[derive(Debug)]
@@ -201,32 +63,6 @@ struct Fill {
     connection: Option<Connection>,
     answer: Option<Bulk>,
     retry: Retry,
-}
-
-/// When to try again.
-#[derive(Clone, Copy, Debug)]
-struct Retry {
-    at: Instant,
-    failures: u32,
-}
-
-impl Retry {
-    fn now(now: Instant) -> Self {
-        Self {
-            at: now,
-            failures: 0,
-        }
-    }
-
-    /// An attempt, the last of which began at `self.at`, has failed: never again before the interval is over, and later the
-    /// more often it has failed; with a jitter, so that requestors that lost a server together come back one by one.
-    fn failed(&mut self, now: Instant, settings: &FollowSettings, random: &mut Random) {
-        let doubled = FIRST_BACKOFF.saturating_mul(1 << self.failures.min(16));
-        let backoff = doubled.min(settings.max_backoff);
-        self.failures += 1;
-        let jittered = backoff / 2 + random.up_to(backoff / 2);
-        self.at = (self.at + settings.retry_interval).max(now) + jittered;
-    }
 }
 
 impl Follower {
