@@ -30,8 +30,9 @@ use crate::{v4, v6};
 const RECORDS: usize = 16_384;
 /// Octets that the ring of a form keeps.
 const RING_OCTETS: usize = 512 << 10;
-/// Octets that a call adds to a form's ring: a part of what it keeps, so that streams which copy after each call lose nothing.
-const RING_STEP: u64 = RING_OCTETS as u64 / 8;
+/// Octets that a call adds to a form's ring: a part of what it keeps, and no more than the engine writes for a stream in a
+/// turn, so that streams which copy after each call lose nothing.
+const RING_STEP: u64 = RING_OCTETS as u64 / 16;
 /// Octets in which a record is encoded for a form.
 const SCRATCH_OCTETS: usize = 128 << 10;
 /// Forms with a ring of their own; further ones do not share.

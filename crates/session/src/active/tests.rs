@@ -426,6 +426,25 @@ fn many_changes_in_a_row_do_not_leave_a_narrowed_stream_behind_that_takes_them()
 }
 
 #[test]
+fn a_stream_that_takes_a_chunk_after_each_call_is_not_left_behind_by_the_ring() {
+    let server = Server::new();
+    let mut wide = server.padded(1, None, None, 60_000);
+    wide.drain(&server, 100_000);
+    // It shares once it has said something of its own.
+    server.change([0], 7);
+    server.pump();
+    wide.drain(&server, 100_000);
+    server.change(1..100, 7);
+    while server.turn(|turn| server.hub.committed(turn, &mut |_| {})) {
+        // One record fits.
+        wide.step(&server, 100_000);
+    }
+    wide.drain(&server, 100_000);
+    assert_eq!(wide.told, Vec::from_iter(0..100));
+    assert_eq!(server.counters.v4.lagged.get(), 0);
+}
+
+#[test]
 fn a_stream_that_caught_up_further_than_the_hub_is_told_nothing_twice() {
     for relay in [None, Some(7)] {
         let server = Server::new();
