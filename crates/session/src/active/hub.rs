@@ -28,6 +28,8 @@ use crate::{v4, v6};
 /// Records looked at in one call, a few milliseconds' worth. Streams that are narrowed to something are found many to a call
 /// when the tail lags, so each is told several records at a time and the tail is reached again.
 const RECORDS: usize = 16_384;
+/// Scopes that cost about as much as a record; a record has no more unless its client has many leases.
+const FEW_SCOPES: usize = 8;
 /// Octets that the ring of a form keeps.
 const RING_OCTETS: usize = 512 << 10;
 /// Octets that a call adds to a form's ring: a part of what it keeps, and no more than the engine writes for a stream in a
@@ -445,7 +447,9 @@ impl Inner {
             .map(|(form, held)| (form, held.ring.end()))
             .collect();
         let mut more = true;
-        for _ in 0..RECORDS {
+        let mut left = RECORDS;
+        while left > 0 {
+            left -= 1;
             let here = tail.clone();
             let Some(record) = turn.view.next_record(&mut tail) else {
                 self.read_up_to = turn.server_time;
@@ -458,8 +462,10 @@ impl Inner {
             if !turn.view.is_newest(&record) {
                 continue;
             }
-            self.encode(turn, family, &record, &here, wake);
-            let filled = self.find(turn.view, family, &record, &here, wake);
+            let examined = self.encode(turn, family, &record, &here, wake);
+            left = left.saturating_sub(examined);
+            let (filled, scopes) = self.find(turn.view, family, &record, &here, wake);
+            left = left.saturating_sub(scopes / FEW_SCOPES);
             let grown = |&(form, end): &(usize, u64)| {
                 let held = self.forms.get(form);
                 held.is_some_and(|held| held.ring.end() - end >= RING_STEP)
@@ -475,7 +481,7 @@ impl Inner {
         more
     }
 
-    /// Encodes a record for each form of its family.
+    /// Encodes a record for each form of its family. Gives how many other records that took.
     fn encode(
         &mut self,
         turn: &Turn<'_>,
@@ -483,7 +489,8 @@ impl Inner {
         record: &Record<'_>,
         here: &LogCursor,
         wake: &mut dyn FnMut(usize),
-    ) {
+    ) -> usize {
+        let mut examined = 0;
         let mut failed: SmallVec<[usize; 1]> = SmallVec::new();
         for (number, form) in &mut self.forms {
             if form.family != family {
@@ -498,7 +505,9 @@ impl Inner {
                 counters: &form.counters,
             };
             let mut out = OutBuf::new(&mut self.scratch);
-            match form.teller.record(&cx, record, record.stamp(), &mut out) {
+            let told = form.teller.record(&cx, record, record.stamp(), &mut out);
+            examined += told.map_or(0, |told| told.examined as usize);
+            match told {
                 Ok(told) if told.messages > 0 => form.ring.push(&Entry {
                     sequence: record.sequence(),
                     stamp: record.stamp().millis(),
@@ -515,6 +524,7 @@ impl Inner {
         for form in failed {
             self.restart(form, record, here, wake);
         }
+        examined
     }
 
     /// Has each stream of a form that is at the ring's end continue at a record that the ring cannot have.
@@ -543,7 +553,7 @@ impl Inner {
     }
 
     /// Finds the streams that do not share and that a record may concern. Gives whether one of them has now as much waiting as
-    /// it may.
+    /// it may, and how many scopes were looked for.
     fn find(
         &mut self,
         view: &View,
@@ -551,9 +561,9 @@ impl Inner {
         record: &Record<'_>,
         here: &LogCursor,
         wake: &mut dyn FnMut(usize),
-    ) -> bool {
+    ) -> (bool, usize) {
         if self.scoped.is_empty() {
-            return false;
+            return (false, 0);
         }
         let Inner {
             hasher,
@@ -564,7 +574,9 @@ impl Inner {
         } = self;
         let (sequence, stamp) = (record.sequence(), record.stamp());
         let mut filled = false;
+        let mut scopes = 0;
         let mut found = |scope: Scope<'_>| {
+            scopes += 1;
             for &member in scoped.get(&hasher.hash_one(scope)).into_iter().flatten() {
                 let member = &mut members[member];
                 let Place::Scoped { from, pending, .. } = &mut member.place else {
@@ -595,7 +607,7 @@ impl Inner {
                 Family::V6 => v6::scopes(view, record, &mut found),
             }
         }
-        filled
+        (filled, scopes)
     }
 
     /// Wakes the streams of a form that had been told everything before `end`, if there is more now.

@@ -38,6 +38,8 @@ pub(crate) struct Told {
     pub(crate) messages: u32,
     /// Bindings told in them.
     pub(crate) bindings: u32,
+    /// Other records that were looked at, told or not.
+    pub(crate) examined: u32,
 }
 
 /// What a stream says beside bindings.

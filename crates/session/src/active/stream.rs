@@ -65,12 +65,15 @@ struct Reading {
 struct Sent {
     messages: u64,
     bindings: u64,
+    /// Records that were looked at beside those read.
+    examined: u64,
 }
 
 impl Sent {
     fn add(&mut self, told: Told) {
         self.messages += u64::from(told.messages);
         self.bindings += u64::from(told.bindings);
+        self.examined += u64::from(told.examined);
     }
 }
 
@@ -149,7 +152,7 @@ impl Stream {
             });
         }
         while !quota.is_spent() {
-            let before = (out.len(), sent.bindings);
+            let before = (out.len(), sent.bindings, sent.examined);
             let next = match self.reading.take() {
                 Some(reading) => self.read(cx, reading, out, quota, sent)?,
                 None => self.tell_tail(cx, out, quota, sent)?,
@@ -157,6 +160,8 @@ impl Stream {
             quota.octets = quota.octets.saturating_sub(out.len() - before.0);
             let bindings = usize::try_from(sent.bindings - before.1).unwrap_or(usize::MAX);
             quota.bindings = quota.bindings.saturating_sub(bindings);
+            let examined = usize::try_from(sent.examined - before.2).unwrap_or(usize::MAX);
+            quota.examined = quota.examined.saturating_sub(examined);
             self.unspill(out)?;
             if next == Next::Nothing {
                 return Ok(StepEnd::Waiting);

@@ -103,6 +103,7 @@ impl Teller for Plain {
         Ok(Told {
             messages,
             bindings: 1,
+            examined: 0,
         })
     }
 

@@ -14,6 +14,8 @@ use crate::keys::Keys;
 use crate::record::{Bind6, Hop, encode_departed6};
 use crate::time::Stamp;
 
+/// Other leases of a client that are looked at when one changes, at most: a client with thousands must not hold the writer up.
+const MOST_OTHERS: usize = 128;
 /// Leases of a client that depart with one of them, at most.
 const MOST_DEPARTING: usize = 64;
 /// Octets of identifiers in a departure beyond which no further hop is added.
@@ -21,8 +23,8 @@ const MOST_OCTETS: usize = 16 << 10;
 
 type Hops<'a> = SmallVec<[Hop<'a>; 8]>;
 
-/// The other leases, in any state, of the client and link that `old` belongs to, as the batch leaves them so far. `slot`: that
-/// of `old`; `settled`: the batch has not changed it.
+/// The other leases, in any state, of the client and link that `old` belongs to, as the batch leaves them so far; not all of
+/// them if there are very many. `slot`: that of `old`; `settled`: the batch has not changed it.
 pub(super) fn others<'b>(
     batch: &'b Batch,
     cx: &Context<'b>,
@@ -59,12 +61,14 @@ pub(super) fn others<'b>(
         let mut slots = SmallVec::new();
         indexes.groups.collect(group, &mut slots);
         let stored = indexes.stored(cx.log);
-        for lease in slots.iter().filter_map(|&slot| stored.bind6(slot)) {
+        let few = slots.iter().take(MOST_OTHERS);
+        for lease in few.filter_map(|&slot| stored.bind6(slot)) {
             add(batch.newest6(cx, &lease).unwrap_or(lease));
         }
     }
     batch
         .joined(indexes.hasher.duid(old.duid()))
+        .take(MOST_OTHERS)
         .filter_map(|lease| batch.newest6(cx, &lease))
         .for_each(add);
     others

@@ -126,6 +126,7 @@ impl Teller4 {
         Ok(Told {
             messages: 1,
             bindings: 1,
+            examined: 0,
         })
     }
 
@@ -145,6 +146,7 @@ impl Teller4 {
         Ok(Told {
             messages: 1,
             bindings: 1,
+            examined: 0,
         })
     }
 }

@@ -10,10 +10,8 @@
 //!   is told as over.
 //! - A lease that ended while its client did not match may have been told before. So where a match depends on the leases, one
 //!   that is over and does not match by itself is told as over with every message about its client.
-//!
-//! One end cannot be seen. A lease is told because of another one of its client; before the stream comes to either, it
-//! becomes another client's, and that other one moves away. When its departure is looked at, its old client matches no more,
-//! and when the move of the other one is, it is no lease of that client.
+//! - A lease that is told because of another one of its client departs from what both had; the store sees to it that it does
+//!   so in a record of its own, so that its end is told even if both have gone elsewhere before the stream comes to them.
 
 use leaseq_store::{Bind6, Departed6, Group, Stamp, VpnRef};
 use leaseq_wire::v6::option_code;

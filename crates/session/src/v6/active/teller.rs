@@ -101,22 +101,32 @@ impl Teller for Clients {
             return Ok(Told::default());
         }
         let mut group = Group::default();
+        let found = match record {
+            Record::Bind6(lease) => cx.view.group_of(lease, &mut group),
+            Record::Departed6(departed) => {
+                cx.view.group_of_departed(departed, &mut group);
+                true
+            }
+            _ => false,
+        };
+        let examined = group.members.len() as u32;
         let change = match record {
-            Record::Bind6(lease) if cx.view.group_of(lease, &mut group) => {
+            Record::Bind6(lease) if found => {
                 Change::of_lease(cx, &self.filter, lease, base, &mut group)
             }
             Record::Departed6(departed) => {
-                cx.view.group_of_departed(departed, &mut group);
                 Change::of_departed(cx, &self.filter, departed, base, &mut group)
             }
             _ => None,
         };
-        let Some(change) = change else {
-            return Ok(Told::default());
-        };
         let start = out.len();
-        self.put(&change, base, out)
-            .inspect_err(|Full| out.truncate(start))
+        let told = match change {
+            Some(change) => self
+                .put(&change, base, out)
+                .inspect_err(|Full| out.truncate(start))?,
+            None => Told::default(),
+        };
+        Ok(Told { examined, ..told })
     }
 
     fn say(

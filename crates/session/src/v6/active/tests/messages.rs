@@ -95,6 +95,7 @@ fn a_record_is_told_whole_or_not_at_all() {
     let one = Told {
         messages: 1,
         bindings: 150,
+        examined: 150,
     };
     assert_eq!(told, one);
     let whole = out.as_slice().to_vec();
