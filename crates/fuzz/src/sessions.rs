@@ -84,7 +84,8 @@ impl Site {
     }
 }
 
-/// A connection of the family that the first octet says; see [`connection`].
+/// A connection of the family that the first octet says, run by the script in the others: only whole frames that our
+/// decoder reads are sent, and a requestor that is waited for has a deadline.
 pub fn sessions(input: &[u8]) {
     if let Some((family, script)) = family(input) {
         SITE.with(|site| connection(site, family, script));
