@@ -8,7 +8,7 @@ use leaseq_store::{
 };
 use leaseq_wire::v4::message_type::{DHCPBULKLEASEQUERY, DHCPLEASEQUERYDONE};
 use leaseq_wire::v4::option_code::{BASE_TIME, PARAMETER_REQUEST_LIST};
-use leaseq_wire::v4::{FIXED_LEN, Header, Message, MessageWriter, StatusCode, op};
+use leaseq_wire::v4::{FIXED_LEN, Header, Message, MessageWriter, StatusCode};
 use leaseq_wire::{Full, OutBuf, frame};
 
 use super::reply::{self, Free, Replies};
@@ -134,15 +134,7 @@ fn begin(
 ) -> Result<Query, (StatusCode, &'static str)> {
     let malformed = |text| (StatusCode::MalformedQuery, text);
     let not_allowed = |text| (StatusCode::NotAllowed, text);
-    if message.op() != op::BOOTREQUEST {
-        return Err(malformed("op is not BOOTREQUEST"));
-    }
-    if !message.ciaddr().is_unspecified()
-        || !message.yiaddr().is_unspecified()
-        || !message.siaddr().is_unspecified()
-    {
-        return Err(malformed("ciaddr, yiaddr and siaddr must be zero"));
-    }
+    request::check_header(message).map_err(malformed)?;
     let mut joined = [None, None];
     let keys = Keys::read(message, &mut joined).map_err(malformed)?;
     let vpns = request::vpns(message).map_err(malformed)?;

@@ -6,7 +6,7 @@ use leaseq_wire::v4::option_code::{
 };
 use leaseq_wire::v4::relay_info::RelayInfo;
 use leaseq_wire::v4::suboption::{RELAY_ID, REMOTE_ID};
-use leaseq_wire::v4::{Message, OptionValue};
+use leaseq_wire::v4::{Message, OptionValue, op};
 use leaseq_wire::vss::Vss;
 
 use crate::settings::QueryKind;
@@ -108,6 +108,18 @@ fn whole<'a>(value: &OptionValue<'a>, joined: &'a mut Option<Joined>) -> Option<
         Some(slice) => Some(slice),
         None => value.copy_to(joined.insert([0; MAX_JOINED])),
     }
+}
+
+/// Checks what the header of every query over TCP must be (RFC 6926 §8.2, RFC 7724 §7.3).
+pub(super) fn check_header(message: &Message<'_>) -> Result<(), Malformed> {
+    if message.op() != op::BOOTREQUEST {
+        return Err("op is not BOOTREQUEST");
+    }
+    let fields = [message.ciaddr(), message.yiaddr(), message.siaddr()];
+    if fields.iter().any(|address| !address.is_unspecified()) {
+        return Err("ciaddr, yiaddr and siaddr must be zero");
+    }
+    Ok(())
 }
 
 /// The VPNs asked for (RFC 6926 §7.2): without option 221 the global one.

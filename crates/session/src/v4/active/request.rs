@@ -10,7 +10,7 @@
 use leaseq_store::VpnSelect;
 use leaseq_wire::v4::message_type::DHCPACTIVELEASEQUERY;
 use leaseq_wire::v4::option_code::{PARAMETER_REQUEST_LIST, QUERY_END_TIME, QUERY_START_TIME, VSS};
-use leaseq_wire::v4::{FIXED_LEN, Message, StatusCode, op};
+use leaseq_wire::v4::{FIXED_LEN, Message, StatusCode};
 
 use super::refusal::Refusal;
 use super::teller::{Filter, Teller4};
@@ -56,15 +56,7 @@ fn judge(
 ) -> Result<StreamRequest, (StatusCode, &'static str)> {
     let malformed = |text| (StatusCode::MalformedQuery, text);
     let not_allowed = |text| (StatusCode::NotAllowed, text);
-    if message.op() != op::BOOTREQUEST {
-        return Err(malformed("op is not BOOTREQUEST"));
-    }
-    if !message.ciaddr().is_unspecified()
-        || !message.yiaddr().is_unspecified()
-        || !message.siaddr().is_unspecified()
-    {
-        return Err(malformed("ciaddr, yiaddr and siaddr must be zero"));
-    }
+    request::check_header(message).map_err(malformed)?;
     let mut joined = [None, None];
     let keys = Keys::read(message, &mut joined).map_err(malformed)?;
     if keys.hwaddr.is_some() || keys.client_id.is_some() {
@@ -123,6 +115,7 @@ fn judge(
 #[cfg(test)]
 mod tests {
     use leaseq_wire::v4::message_type::DHCPLEASEQUERYSTATUS;
+    use leaseq_wire::v4::op;
     use leaseq_wire::v4::option_code::{BASE_TIME, SERVER_IDENTIFIER, STATUS_CODE};
 
     use super::super::rig::{Query, Rig, SERVER, START, relay_info};
