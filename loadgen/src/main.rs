@@ -1,0 +1,5 @@
+//! `leaseq-loadgen`: see the library.
+
+fn main() {
+    println!("leaseq-loadgen {}", env!("CARGO_PKG_VERSION"));
+}

@@ -1,0 +1,3 @@
+//! Connections of relays, on tokio-uring.
+
+pub mod connection;
