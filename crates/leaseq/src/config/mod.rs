@@ -4,11 +4,9 @@
 //! version does not have is checked like everything else, and refused only where it is switched on.
 
 mod build;
-mod error;
 mod sections;
 mod units;
 
-use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +18,7 @@ use leaseq_store::{Options, SyncMode, Topology};
 
 use crate::tls::Certificate;
 
-pub use error::ConfigError;
+pub use leaseq_toml_file::ConfigError;
 
 /// A configuration that was found good.
 #[derive(Debug, Clone)]
@@ -57,18 +55,7 @@ pub struct Overrides {
 impl Config {
     /// Reads and checks a file.
     pub fn load(file: &Path, overrides: Overrides) -> Result<Config, ConfigError> {
-        let refused = |reason: String| ConfigError {
-            file: file.into(),
-            place: None,
-            reason,
-        };
-        let text = fs::read(file).map_err(|error| refused(format!("cannot be read: {error}")))?;
-        let text = String::from_utf8(text).map_err(|error| {
-            refused(format!(
-                "expected UTF-8 text, found another octet at offset {}",
-                error.utf8_error().valid_up_to()
-            ))
-        })?;
+        let text = leaseq_toml_file::read(file)?;
         Config::parse(file, &text, overrides)
     }
 

@@ -1,13 +1,12 @@
-//! What is wrong with a configuration file, and where.
+//! What is wrong with a file, and where.
 
-use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::{fmt, fs};
 
-/// How alike two keys must be for one to be offered in place of the other (Jaro-Winkler).
-const LEAST_LIKENESS: f64 = 0.75;
+use crate::nearest::nearest;
 
-/// A configuration that cannot be used.
+/// A file that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigError {
     /// The file.
@@ -28,7 +27,32 @@ impl fmt::Display for ConfigError {
     }
 }
 
+/// The text of a file.
+///
+/// # Errors
+/// If it cannot be read, or is not UTF-8.
+pub fn read(file: &Path) -> Result<String, ConfigError> {
+    let octets = fs::read(file)
+        .map_err(|error| ConfigError::about(file, format!("cannot be read: {error}")))?;
+    String::from_utf8(octets).map_err(|error| {
+        let offset = error.utf8_error().valid_up_to();
+        ConfigError::about(
+            file,
+            format!("expected UTF-8 text, found another octet at offset {offset}"),
+        )
+    })
+}
+
 impl ConfigError {
+    /// An error about a file as a whole.
+    pub fn about(file: &Path, reason: impl Into<String>) -> Self {
+        ConfigError {
+            file: file.into(),
+            place: None,
+            reason: reason.into(),
+        }
+    }
+
     /// An error about a span of the file's text.
     pub fn at(file: &Path, text: &str, span: Range<usize>, reason: impl Into<String>) -> Self {
         let place = Some(place_of(text, span.start));
@@ -78,18 +102,13 @@ fn unknown_key(text: &str, place: Option<(usize, usize)>, message: &str) -> Opti
     let above: Vec<&str> = text.lines().take(line).collect();
     let header = above.iter().rev().find_map(|line| header_of(line));
     let on_header = above.last().is_some_and(|line| header_of(line).is_some());
-    let nearest = known
-        .iter()
-        .map(|key| (strsim::jaro_winkler(unknown, key), *key))
-        .filter(|(likeness, _)| *likeness >= LEAST_LIKENESS)
-        .max_by(|one, other| one.0.total_cmp(&other.0));
     let what = match header {
         Some(header) if !on_header => format!("unknown key `{unknown}` in {header}"),
         Some(_) => format!("unknown section `{unknown}`"),
         None => format!("unknown key `{unknown}` outside any section"),
     };
-    Some(match nearest {
-        Some((_, key)) => format!("{what}; did you mean `{key}`?"),
+    Some(match nearest(unknown, &known) {
+        Some(key) => format!("{what}; did you mean `{key}`?"),
         None => format!("{what}; known are {}", known.join(", ")),
     })
 }
@@ -99,4 +118,34 @@ fn header_of(line: &str) -> Option<&str> {
     let line = line.trim();
     let end = line.rfind(']')?;
     line.starts_with('[').then(|| &line[..=end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_whole_or_told_why_not() {
+        let refused = read(Path::new("/does/not/exist.toml")).unwrap_err();
+        let expected = "/does/not/exist.toml: cannot be read: No such file or directory";
+        assert!(refused.to_string().starts_with(expected), "{refused}");
+        // An ELF file is not UTF-8.
+        let refused = read(&std::env::current_exe().unwrap()).unwrap_err();
+        assert!(refused.reason.starts_with("expected UTF-8"), "{refused}");
+    }
+
+    #[test]
+    fn places_count_characters_from_1() {
+        let text = "a = \"\u{fc}\"\nbb = \"\u{fc}\" # x";
+        let place = |offset| {
+            let error = ConfigError::at(Path::new("f"), text, offset..offset, "");
+            error.place
+        };
+        assert_eq!(place(0), Some((1, 1)));
+        assert_eq!(place(text.find("bb").unwrap()), Some((2, 1)));
+        assert_eq!(place(text.find('#').unwrap()), Some((2, 10)));
+        // Within the character, and behind the end.
+        assert_eq!(place(text.find('\u{fc}').unwrap() + 1), Some((1, 6)));
+        assert_eq!(place(1_000), Some((2, 13)));
+    }
 }
