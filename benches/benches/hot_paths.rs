@@ -1,15 +1,20 @@
-//! Criterion benches of the hot paths: lookups, walks, encoding, UDP answers, ingest, opening a store.
+//! Criterion benches of the hot paths: lookups, walks, encoding, decoding, UDP answers, ingest, opening a store, cursors.
 
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use leaseq_bench::fixture::{self, Order};
 use leaseq_bench::session::Bench;
+use leaseq_requestor::{Bulk4, Bulk6, Event};
 use leaseq_session::Family;
-use leaseq_store::{Batch4, Options, Progress, Selector4, Store, Vpn, VpnSelect};
+use leaseq_store::{
+    Batch4, LogCursor, Options, Progress, ScanFrom, Selector4, Store, Vpn, VpnSelect,
+};
 
 /// Bindings of each family: enough that indexes and log do not fit in a cache.
 const BINDINGS: u32 = 300_000;
+/// Octets of an answer that a requestor reads at a time.
+const READ: usize = 256 << 10;
 
 fn lookups(c: &mut Criterion) {
     let dir = tempfile::tempdir().expect("a directory");
@@ -88,6 +93,87 @@ fn encode(c: &mut Criterion) {
     }
 }
 
+fn decode(c: &mut Criterion) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = fixture::store(dir.path(), BINDINGS, BINDINGS, Order::Log).expect("a store");
+    let replies = |family, request: &[u8]| {
+        let mut bench = Bench::new(store.reader(), family).expect("a session");
+        bench.replies(request).expect("replies")
+    };
+    let v4 = replies(Family::V4, &fixture::all4());
+    let v6 = replies(Family::V6, &fixture::by_relay6(fixture::AGGREGATE, true));
+    store.stop().expect("a clean stop");
+    let mut group = c.benchmark_group("decode a bulk answer");
+    group
+        .throughput(Throughput::Elements(u64::from(BINDINGS)))
+        .sample_size(20);
+    let count = |told: &mut u32, event: &Event<'_>| {
+        *told += u32::from(!matches!(event, Event::Done(_)));
+    };
+    group.bench_function("v4 all addresses", |b| {
+        b.iter(|| {
+            let (mut bulk, mut told) = (Bulk4::new(), 0);
+            bulk.add(fixture::XID);
+            for octets in v4.chunks(READ) {
+                bulk.push(octets, &mut |event| count(&mut told, &event))
+                    .expect("a right answer");
+            }
+            assert_eq!((told, bulk.running()), (BINDINGS, 0));
+        });
+    });
+    group.bench_function("v6 by relay-id", |b| {
+        b.iter(|| {
+            let (mut bulk, mut told) = (Bulk6::new(&fixture::REQUESTOR), 0);
+            bulk.add(fixture::XID);
+            for octets in v6.chunks(READ) {
+                bulk.push(octets, &mut |event| count(&mut told, &event))
+                    .expect("a right answer");
+            }
+            assert_eq!((told, bulk.running()), (BINDINGS, 0));
+        });
+    });
+    group.finish();
+}
+
+fn cursors(c: &mut Criterion) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = fixture::store(dir.path(), BINDINGS, 0, Order::Random).expect("a store");
+    let reader = store.reader();
+    let view = reader.view();
+    let mut group = c.benchmark_group("cursor");
+    group
+        .throughput(Throughput::Elements(u64::from(BINDINGS)))
+        .sample_size(20);
+    for (name, newest_only) in [("all records", false), ("those that are the newest", true)] {
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                let mut cursor = LogCursor::new(ScanFrom::Start);
+                let mut found = 0;
+                while let Some(record) = view.next_record(&mut cursor) {
+                    found += u32::from(!newest_only || view.is_newest(&record));
+                }
+                assert_eq!(found, BINDINGS);
+            });
+        });
+    }
+    group.throughput(Throughput::Elements(1));
+    let last = {
+        let mut cursor = LogCursor::new(ScanFrom::Start);
+        while view.next_record(&mut cursor).is_some() {}
+        cursor.next_sequence() - 1
+    };
+    group.bench_function("a place near the end, and its record", |b| {
+        b.iter(|| {
+            let mut cursor = LogCursor::new(ScanFrom::Sequence(last));
+            view.next_record(&mut cursor)
+                .map(|record| record.sequence())
+        });
+    });
+    group.finish();
+    drop(view);
+    store.stop().expect("a clean stop");
+}
+
 fn datagrams(c: &mut Criterion) {
     let dir = tempfile::tempdir().expect("a directory");
     let store = fixture::store(dir.path(), BINDINGS, BINDINGS, Order::Random).expect("a store");
@@ -164,5 +250,7 @@ fn storage(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(hot_paths, lookups, encode, datagrams, storage);
+criterion_group!(
+    hot_paths, lookups, encode, decode, datagrams, storage, cursors
+);
 criterion_main!(hot_paths);

@@ -267,10 +267,15 @@ fn framed(message: &[u8]) -> Vec<u8> {
     framed
 }
 
+/// Transaction id of the queries that no argument gives one.
+pub const XID: u32 = 1;
+/// DUID of the requestor of all DHCPv6 queries.
+pub const REQUESTOR: [u8; 10] = [0, 3, 0, 1, 2, 0, 0x5e, 0, 0x53, 9];
+
 /// A bulk query for all configured DHCPv4 addresses, framed.
 pub fn all4() -> Vec<u8> {
     framed(&message(|out| {
-        let header = v4::Header::request(1);
+        let header = v4::Header::request(XID);
         v4::MessageWriter::start(out, &header, v4::message_type::DHCPBULKLEASEQUERY)?.finish();
         Ok(())
     }))
@@ -279,7 +284,7 @@ pub fn all4() -> Vec<u8> {
 /// A bulk query for the DHCPv4 bindings of a relay, framed.
 pub fn by_relay4(relay: u32) -> Vec<u8> {
     framed(&message(|out| {
-        let header = v4::Header::request(1);
+        let header = v4::Header::request(XID);
         let mut query =
             v4::MessageWriter::start(out, &header, v4::message_type::DHCPBULKLEASEQUERY)?;
         query.relay_agent_information(&[(v4::suboption::RELAY_ID, &relay_id(relay))])?;
@@ -325,7 +330,7 @@ pub fn changed4(n: u32, commit: u32) -> Event {
 /// What a stream may tell of a binding that changed in commit number `commit`, framed; nothing but its length is like it.
 pub fn told4(commit: u32) -> Vec<u8> {
     framed(&message(|out| {
-        let header = v4::Header::request(1);
+        let header = v4::Header::request(XID);
         let mut told = v4::MessageWriter::start(out, &header, v4::message_type::DHCPLEASEACTIVE)?;
         told.client_identifier(&[COMMIT, commit.to_be_bytes()].concat())?;
         told.relay_agent_information(&[(v4::suboption::CIRCUIT_ID, &[0; 48])])?;
@@ -348,8 +353,8 @@ fn query6(
     option: impl FnOnce(&mut v6::MessageWriter<'_, '_>) -> Result<(), leaseq_wire::Full>,
 ) -> Vec<u8> {
     message(|out| {
-        let mut query = v6::MessageWriter::start(out, v6::message_type::LEASEQUERY, 1)?;
-        query.client_id(&[0, 3, 0, 1, 2, 0, 0x5e, 0, 0x53, 9])?;
+        let mut query = v6::MessageWriter::start(out, v6::message_type::LEASEQUERY, XID)?;
+        query.client_id(&REQUESTOR)?;
         let start = query.begin_lq_query(kind, Ipv6Addr::UNSPECIFIED)?;
         option(&mut query)?;
         query.end_option(start)?;
@@ -376,7 +381,7 @@ pub fn udp4(address: Ipv4Addr) -> Vec<u8> {
         let header = v4::Header {
             ciaddr: address,
             giaddr: Ipv4Addr::LOCALHOST,
-            ..v4::Header::request(1)
+            ..v4::Header::request(XID)
         };
         v4::MessageWriter::start(out, &header, v4::message_type::DHCPLEASEQUERY)?.finish();
         Ok(())

@@ -1,6 +1,6 @@
 //! Medians, and lines that put a figure beside its goal.
 
-/// The middle one of an odd number of runs.
+/// The middle one of an odd number of runs; of an even one the larger of the two.
 pub fn median(mut runs: Vec<f64>) -> f64 {
     runs.sort_by(f64::total_cmp);
     runs[runs.len() / 2]
@@ -17,19 +17,39 @@ pub enum Goal {
     None,
 }
 
-/// Prints one line: name, figure, goal, and whether it is met.
+/// Columns of a figure's name.
+const NAME: usize = 58;
+
+/// Prints one line: name, figure, goal, the figure's ratio to it, and whether it is met.
 pub fn line(name: &str, figure: f64, unit: &str, goal: Goal) {
+    println!("{}", written(name, figure, unit, goal));
+}
+
+fn written(name: &str, figure: f64, unit: &str, goal: Goal) -> String {
     let (sign, bound, met) = match goal {
         Goal::AtLeast(bound) => (">=", bound, figure >= bound),
         Goal::AtMost(bound) => ("<=", bound, figure <= bound),
-        Goal::None => return println!("{name:<58} {:>12} {unit}", digits(figure)),
+        Goal::None => return format!("{name:<NAME$} {:>12} {unit}", digits(figure)),
+    };
+    // There is no ratio to a goal of none at all.
+    let ratio = match bound {
+        0.0 => "-".into(),
+        bound => format!("{:.2}", figure / bound),
     };
     let verdict = if met { "met" } else { "NOT MET" };
-    println!(
-        "{name:<58} {:>12} {unit:<12} goal {sign} {:<10} {verdict}",
+    format!(
+        "{name:<NAME$} {:>12} {unit:<14} goal {sign} {:<9} ratio {ratio:<6} {verdict}",
         digits(figure),
         digits(bound)
-    );
+    )
+}
+
+/// Name and figure of a line that [`line`] printed; none of any other.
+pub fn read(line: &str) -> Option<(&str, f64)> {
+    let name = line.get(..NAME)?;
+    let rest = line.get(NAME..)?.trim_start();
+    let figure = rest.split_whitespace().next()?.parse().ok()?;
+    Some((name.trim_end(), figure))
 }
 
 /// Three to four significant digits, in plain notation.
@@ -45,6 +65,18 @@ fn digits(figure: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_written_can_be_read() {
+        for goal in [Goal::None, Goal::AtLeast(0.85), Goal::AtMost(0.0)] {
+            let line = written("  bulk v4, log order", 0.4312, "of the limit", goal);
+            assert_eq!(read(&line), Some(("  bulk v4, log order", 0.431)));
+        }
+        let line = written("index memory", 50.2, "octets", Goal::AtMost(64.0));
+        assert!(line.ends_with("ratio 0.78   met"), "{line}");
+        assert_eq!(read("# 1000 bindings, median of 3 runs"), None);
+        assert_eq!(read(""), None);
+    }
 
     #[test]
     fn medians_and_digits() {

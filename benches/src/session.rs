@@ -74,6 +74,20 @@ impl Bench {
     /// # Errors
     /// If the query is not taken, or /proc does not tell a thread's CPU time.
     pub fn encode(&mut self, request: &[u8]) -> Result<Encoded> {
+        self.ask(request, |_| {})
+    }
+
+    /// Asks a framed query; the octets of all replies.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn replies(&mut self, request: &[u8]) -> Result<Vec<u8>> {
+        let mut replies = Vec::new();
+        self.ask(request, |octets| replies.extend_from_slice(octets))?;
+        Ok(replies)
+    }
+
+    fn ask(&mut self, request: &[u8], mut take: impl FnMut(&[u8])) -> Result<Encoded> {
         let begun = usage::own_ns()?;
         let bindings = self.counters.of(self.family).bindings.get();
         let mut octets = 0;
@@ -95,6 +109,7 @@ impl Bench {
                 );
             }
             let written = self.connection.transmit(&turn, &mut self.buffer, CHUNK);
+            take(&self.buffer[..written]);
             self.connection.written(written, now);
             octets += written as u64;
         }
