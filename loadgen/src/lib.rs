@@ -6,6 +6,8 @@
 //! feed; [`server`] starts and fills a leaseq of our own and watches what it uses. What was measured ([`measure`]) and found
 //! wrong ([`fault`]) becomes a [`result`], and results become a capacity report.
 
+pub mod changes;
+pub mod data;
 pub mod fault;
 pub mod measure;
 pub mod net;

@@ -1,0 +1,7 @@
+//! Changes of bindings that are made while relays look on.
+
+pub mod mark;
+pub mod schedule;
+
+pub use mark::{Change, Mark};
+pub use schedule::Schedule;
