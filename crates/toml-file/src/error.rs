@@ -93,11 +93,33 @@ fn place_of(text: &str, offset: usize) -> (usize, usize) {
     (line, column)
 }
 
-/// serde's "unknown field" with the section it is in and the nearest known key.
-fn unknown_key(text: &str, place: Option<(usize, usize)>, message: &str) -> Option<String> {
+/// What the TOML reader says about a value that is not in a file, in our words.
+pub fn in_words(error: &toml::de::Error) -> String {
+    let message = error.message().trim_end().replace('\n', ", ");
+    match parts_of(&message) {
+        Some((unknown, known)) => instead(format!("unknown key `{unknown}`"), unknown, &known),
+        None => message,
+    }
+}
+
+/// The unknown key and the known ones of serde's "unknown field".
+fn parts_of(message: &str) -> Option<(&str, Vec<&str>)> {
     let rest = message.strip_prefix("unknown field `")?;
     let (unknown, rest) = rest.split_once('`')?;
-    let known: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
+    Some((unknown, rest.split('`').skip(1).step_by(2).collect()))
+}
+
+/// What is unknown, with what may have been meant or could be meant.
+pub fn instead(what: String, unknown: &str, known: &[&str]) -> String {
+    match nearest(unknown, known) {
+        Some(key) => format!("{what}; did you mean `{key}`?"),
+        None => format!("{what}; known are {}", known.join(", ")),
+    }
+}
+
+/// serde's "unknown field" with the section it is in and the nearest known key.
+fn unknown_key(text: &str, place: Option<(usize, usize)>, message: &str) -> Option<String> {
+    let (unknown, known) = parts_of(message)?;
     let line = place.map_or(0, |(line, _)| line);
     let above: Vec<&str> = text.lines().take(line).collect();
     let header = above.iter().rev().find_map(|line| header_of(line));
@@ -107,10 +129,7 @@ fn unknown_key(text: &str, place: Option<(usize, usize)>, message: &str) -> Opti
         Some(_) => format!("unknown section `{unknown}`"),
         None => format!("unknown key `{unknown}` outside any section"),
     };
-    Some(match nearest(unknown, &known) {
-        Some(key) => format!("{what}; did you mean `{key}`?"),
-        None => format!("{what}; known are {}", known.join(", ")),
-    })
+    Some(instead(what, unknown, &known))
 }
 
 /// The section that a line begins, with its brackets.

@@ -9,6 +9,6 @@ mod error;
 mod nearest;
 mod place;
 
-pub use error::{ConfigError, read};
+pub use error::{ConfigError, in_words, instead, read};
 pub use nearest::nearest;
 pub use place::{Step, span_of};

@@ -2,6 +2,11 @@
 //!
 //! A scenario is a TOML file or one of the built-in ones, which are TOML too.
 
+pub mod built_in;
+mod extent;
+pub mod read;
+mod rules;
+mod set;
 pub mod span;
 
 use std::collections::BTreeMap;
@@ -356,7 +361,10 @@ mod amount {
     use super::{Amount, Deserialize, Serialize};
 
     #[derive(Serialize, Deserialize)]
-    #[serde(untagged)]
+    #[serde(
+        untagged,
+        expecting = "expected a number from 0 on, a share such as \"10%\", or \"all\""
+    )]
     pub enum Written {
         Number(u32),
         Text(String),
@@ -414,7 +422,7 @@ mod rounds {
     use super::{Deserialize, Rounds, Serialize};
 
     #[derive(Serialize, Deserialize)]
-    #[serde(untagged)]
+    #[serde(untagged, expecting = "expected a number from 1 on, or \"until-end\"")]
     pub enum Written {
         Number(u32),
         Text(String),
