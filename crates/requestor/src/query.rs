@@ -463,8 +463,11 @@ impl From<Query6> for Query {
     }
 }
 
+/// Octets that nearly every request fits into.
+const COMMON: usize = 512;
+
 fn framed(
-    write: impl FnOnce(&mut OutBuf<'_>) -> Result<(), QueryError>,
+    write: impl Fn(&mut OutBuf<'_>) -> Result<(), QueryError>,
 ) -> Result<Vec<u8>, QueryError> {
     unframed(|out| {
         let start = frame::begin(out)?;
@@ -475,10 +478,40 @@ fn framed(
 }
 
 fn unframed(
-    write: impl FnOnce(&mut OutBuf<'_>) -> Result<(), QueryError>,
+    write: impl Fn(&mut OutBuf<'_>) -> Result<(), QueryError>,
 ) -> Result<Vec<u8>, QueryError> {
-    let mut octets = vec![0; frame::HEADER + frame::MAX_MESSAGE];
-    let mut out = OutBuf::new(&mut octets);
+    match written(&mut [0; COMMON], &write) {
+        Err(QueryError::TooLong) => {
+            written(&mut vec![0; frame::HEADER + frame::MAX_MESSAGE], &write)
+        }
+        written => written,
+    }
+}
+
+fn written(
+    octets: &mut [u8],
+    write: impl Fn(&mut OutBuf<'_>) -> Result<(), QueryError>,
+) -> Result<Vec<u8>, QueryError> {
+    let mut out = OutBuf::new(octets);
     write(&mut out)?;
     Ok(out.as_slice().to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_requests_are_written_whole() {
+        for len in [COMMON - 300, COMMON, 2 * COMMON] {
+            let duid = vec![7; len];
+            let query = Query6::new(Selector6::Duid(duid.clone()), &[0, 3]);
+            let request = query.udp_request(9).unwrap();
+            let message = v6::Message::parse(&request).unwrap();
+            let asked = message.option(code6::LQ_QUERY).unwrap();
+            assert!(asked.windows(len).any(|octets| octets == duid));
+            let framed = query.bulk_request(9).unwrap();
+            assert_eq!(framed[2..], request[..]);
+        }
+    }
 }
