@@ -11,6 +11,7 @@ pub mod data;
 pub mod fault;
 pub mod measure;
 pub mod net;
+pub mod relay;
 pub mod result;
 pub mod scenario;
 pub mod work;

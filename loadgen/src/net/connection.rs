@@ -1,19 +1,28 @@
 //! One TCP connection of a relay.
 //!
 //! The runtime cannot cancel: a read or write whose future is dropped still happens, and octets are lost. So nobody waits for
-//! one with a timeout around it; a [deadline](Connection::set_deadline) shuts the socket down instead, which ends them.
+//! one with a timeout around it; a [deadline](Connection::set_deadline) shuts the socket down instead, which ends them. Only
+//! [`Connection::readable`] takes nothing from the socket and may be given up.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::marker::PhantomData;
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use io_uring::{cqueue, opcode, squeue, types};
+use rustix::net::{RecvFlags, SendFlags};
 use socket2::SockRef;
 use tokio::net::TcpSocket;
 use tokio::sync::Notify;
-use tokio_uring::BufResult;
-use tokio_uring::net::TcpStream;
+use tokio_uring::{BufResult, InFlightOneshot, OneshotOutputTransform, UnsubmittedOneshot};
+
+/// `POLLIN`.
+const POLL_IN: u32 = 1;
 
 /// How to connect.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +44,8 @@ pub struct ConnectOptions {
 pub struct Connection {
     shared: Rc<Shared>,
     watchdog: tokio::task::JoinHandle<()>,
+    /// The wait that was begun and has not ended.
+    waiting: RefCell<Option<Pending<()>>>,
 }
 
 struct Shared {
@@ -45,9 +56,43 @@ struct Shared {
     is_earlier: Notify,
 }
 
+/// What an operation of the ring keeps alive until the kernel is done with it.
+struct Held<B> {
+    _shared: Rc<Shared>,
+    buffer: B,
+}
+
+/// Turns a completion into the kernel's count or error, beside the buffer.
+struct Count<B>(PhantomData<B>);
+
+impl<B> OneshotOutputTransform for Count<B> {
+    type Output = BufResult<usize, B>;
+    type StoredData = Held<B>;
+
+    fn transform_oneshot_output(self, held: Held<B>, completion: cqueue::Entry) -> Self::Output {
+        let result = usize::try_from(completion.result())
+            .map_err(|_| io::Error::from_raw_os_error(-completion.result()));
+        (result, held.buffer)
+    }
+}
+
+type Pending<B> = InFlightOneshot<Held<B>, Count<B>>;
+
+fn submit<B>(shared: &Rc<Shared>, buffer: B, entry: squeue::Entry) -> Pending<B> {
+    let held = Held {
+        _shared: shared.clone(),
+        buffer,
+    };
+    UnsubmittedOneshot::new(held, Count(PhantomData), entry).submit()
+}
+
 impl Drop for Connection {
     fn drop(&mut self) {
         self.watchdog.abort();
+        // The wait holds the socket until it ends.
+        if self.waiting.get_mut().is_some() {
+            self.shutdown();
+        }
     }
 }
 
@@ -80,18 +125,66 @@ impl Connection {
         // The ring waits by itself; on a non-blocking socket it would not.
         stream.set_nonblocking(false)?;
         let shared = Rc::new(Shared {
-            stream: TcpStream::from_std(stream),
+            stream,
             deadline: Cell::new(None),
             is_expired: Cell::new(false),
             is_earlier: Notify::new(),
         });
         let watchdog = tokio::task::spawn_local(watch(shared.clone()));
-        Ok(Self { shared, watchdog })
+        Ok(Self {
+            shared,
+            watchdog,
+            waiting: RefCell::default(),
+        })
+    }
+
+    /// Waits until there is something to read, or the connection has ended. It may be given up and begun again.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub async fn readable(&self) -> io::Result<()> {
+        let (ready, ()) = poll_fn(|context| {
+            let mut waiting = self.waiting.borrow_mut();
+            let pending = waiting.get_or_insert_with(|| {
+                let fd = types::Fd(self.shared.stream.as_raw_fd());
+                let entry = opcode::PollAdd::new(fd, POLL_IN).build();
+                submit(&self.shared, (), entry)
+            });
+            let polled = Pin::new(pending).poll(context);
+            if polled.is_ready() {
+                *waiting = None;
+            }
+            polled
+        })
+        .await;
+        ready.map(|_| ())
+    }
+
+    /// Reads what is there already. 0 octets: the connection has ended, or its deadline is over.
+    ///
+    /// # Errors
+    /// If the connection has failed, or nothing is there ([`io::ErrorKind::WouldBlock`]).
+    pub fn read_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (_, count) = rustix::net::recv(&self.shared.stream, buffer, RecvFlags::DONTWAIT)?;
+        Ok(count)
+    }
+
+    /// Writes what the kernel takes without waiting.
+    ///
+    /// # Errors
+    /// If the connection has failed, or nothing can be taken ([`io::ErrorKind::WouldBlock`]).
+    pub fn write_now(&self, octets: &[u8]) -> io::Result<usize> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        Ok(rustix::net::send(&self.shared.stream, octets, flags)?)
     }
 
     /// Reads into a buffer, from its beginning. 0 octets: the connection has ended, or its deadline is over.
-    pub async fn read(&self, buffer: Vec<u8>) -> BufResult<usize, Vec<u8>> {
-        self.shared.stream.read(buffer).await
+    pub async fn read(&self, mut buffer: Vec<u8>) -> BufResult<usize, Vec<u8>> {
+        buffer.resize(buffer.capacity(), 0);
+        let room = u32::try_from(buffer.len()).unwrap_or(u32::MAX);
+        let fd = types::Fd(self.shared.stream.as_raw_fd());
+        let entry = opcode::Recv::new(fd, buffer.as_mut_ptr(), room).build();
+        submit(&self.shared, buffer, entry).await
     }
 
     /// Writes all of it.
@@ -99,7 +192,22 @@ impl Connection {
     /// # Errors
     /// If the connection has ended, or its deadline is over.
     pub async fn write_all(&self, octets: Vec<u8>) -> io::Result<()> {
-        self.shared.stream.write_all(octets).await.0
+        let mut octets = octets;
+        let mut from = 0;
+        while let Some(rest) = octets.get(from..).filter(|rest| !rest.is_empty()) {
+            let length = u32::try_from(rest.len()).unwrap_or(u32::MAX);
+            let fd = types::Fd(self.shared.stream.as_raw_fd());
+            let entry = opcode::Send::new(fd, rest.as_ptr(), length)
+                .flags(SendFlags::NOSIGNAL.bits() as i32)
+                .build();
+            let (count, back) = submit(&self.shared, octets, entry).await;
+            octets = back;
+            match count? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                count => from += count,
+            }
+        }
+        Ok(())
     }
 
     /// At this time the socket is shut down, unless another time is set before; `None`: never.
@@ -199,6 +307,32 @@ mod tests {
             assert_eq!((count.unwrap(), connection.is_expired()), (0, false));
         });
         assert_eq!(peer.join().unwrap().to_string(), "127.9.8.7");
+    }
+
+    #[test]
+    fn a_wait_that_is_given_up_loses_no_octets() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = listener.local_addr().unwrap();
+        let peer = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut octets = [0; 1];
+            stream.read_exact(&mut octets).unwrap();
+            stream.write_all(b"answer").unwrap();
+        });
+        tokio_uring::start(async {
+            let connection = Connection::open(&options(server)).await.unwrap();
+            tokio::select! {
+                biased;
+                _ = connection.readable() => panic!("nothing was sent"),
+                () = tokio::task::yield_now() => {}
+            }
+            assert_eq!(connection.write_now(b"?").unwrap(), 1);
+            connection.readable().await.unwrap();
+            let mut octets = [0; 64];
+            let count = connection.read_now(&mut octets).unwrap();
+            assert_eq!(&octets[..count], b"answer");
+        });
+        peer.join().unwrap();
     }
 
     #[test]

@@ -1,0 +1,161 @@
+//! Asks several bulk queries at a time on one connection (RFC 6926 §7.7, RFC 5460 §5.8): `queries` at once, each about what
+//! is another relay's, and as many again, one whenever one has ended, so that new queries come while others run.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Instant;
+
+use leaseq_requestor::{Event, Query};
+
+use super::Round;
+use super::answers::Answers;
+use super::context::Context;
+use super::recover::{connected, unaskable};
+use super::words::QueryWords;
+use crate::fault::FaultKind;
+use crate::measure::Count;
+use crate::net::channel::{Link, LinkError};
+use crate::result::State;
+
+/// Queries at a time of a group that does not say.
+const QUERIES: u32 = 4;
+
+/// A query of this connection.
+struct Asked {
+    query: Query,
+    relay: u32,
+    xid: u32,
+    /// It is sent and has not ended.
+    is_running: bool,
+}
+
+impl Asked {
+    fn words(&self) -> QueryWords<'_> {
+        QueryWords {
+            kind: "bulk",
+            query: &self.query,
+            xid: self.xid,
+        }
+    }
+}
+
+/// One round: all queries on one connection.
+pub async fn run(context: &Rc<Context>, round: &Round) {
+    let at_once = context.group.queries.unwrap_or(QUERIES).max(1);
+    // The first one is about the relay's own, the others about what is its neighbours'.
+    let relays = (0..at_once.saturating_mul(2)).map(|n| round.relay.wrapping_add(n));
+    let queries: Option<Vec<(u32, Query)>> = relays
+        .map(|relay| Some((relay, context.query(relay, round.relay)?)))
+        .collect();
+    let Some(queries) = queries else {
+        return unaskable(context, round.relay).unwrap_or_default();
+    };
+    connected(context, round, async |link, is_answered| {
+        ask(context, round, &queries, link, is_answered).await
+    })
+    .await;
+}
+
+async fn ask(
+    context: &Rc<Context>,
+    round: &Round,
+    queries: &[(u32, Query)],
+    mut link: Link,
+    is_answered: &mut bool,
+) -> Result<(), LinkError> {
+    let report = &context.report;
+    let Some((_, first)) = queries.first() else {
+        return Ok(());
+    };
+    let first_xid = context.random();
+    let mut waiting: VecDeque<Asked> = queries
+        .iter()
+        .zip(first_xid..)
+        .map(|((relay, query), number)| Asked {
+            query: query.clone(),
+            relay: *relay,
+            xid: context.xid(number),
+            is_running: false,
+        })
+        .collect();
+    let at_once = queries.len().div_ceil(2);
+    let mut running: Vec<Asked> = Vec::with_capacity(at_once);
+    let mut answers = Answers::like(first);
+    round.enter(State::Recovering);
+    let sent = Instant::now();
+    loop {
+        running.retain(|asked| asked.is_running);
+        while running.len() < at_once {
+            let Some(mut asked) = waiting.pop_front() else {
+                break;
+            };
+            let Ok(request) = asked.query.bulk_request(asked.xid) else {
+                let (kind, text) = (FaultKind::Unexpected, "it cannot be asked");
+                report.fault(kind, asked.relay, asked.words(), text, &[]);
+                continue;
+            };
+            asked.is_running = true;
+            answers.add(asked.xid);
+            running.push(asked);
+            link.send(&request).await?;
+        }
+        if running.is_empty() {
+            break;
+        }
+        let received = link
+            .receive(&mut |octets| {
+                if !*is_answered {
+                    *is_answered = true;
+                    report.measure(|measures| measures.first_octet.record(sent.elapsed()));
+                }
+                answers.push(octets, &mut |event| {
+                    // The core has found the transaction id to be that of one that runs.
+                    if let Some(asked) = running.iter_mut().find(|asked| asked.xid == event.xid()) {
+                        told(context, asked, &event);
+                    }
+                })
+            })
+            .await;
+        if let Err(error) = received {
+            if let (true, Some(kind)) = (*is_answered, error.kind()) {
+                for asked in running.iter().filter(|asked| asked.is_running) {
+                    let text = format!("{error}; {answers}");
+                    report.fault(kind, round.relay, asked.words(), text, error.octets());
+                }
+            }
+            return Err(error);
+        }
+    }
+    report.measure(|measures| measures.recovery.record(round.due.elapsed()));
+    round.enter(State::Pausing);
+    let rest = link
+        .finish(&mut |octets| answers.push(octets, &mut |_| {}))
+        .await;
+    if let Err(error) = rest
+        && let Some(kind) = error.kind()
+    {
+        let (query, text) = ("bulk, several", format!("after the end: {error}"));
+        report.fault(kind, round.relay, query, text, error.octets());
+    }
+    Ok(())
+}
+
+fn told(context: &Context, asked: &mut Asked, event: &Event<'_>) {
+    let Event::Done(done) = event else { return };
+    asked.is_running = false;
+    let report = &context.report;
+    if let Some(status) = done.failure() {
+        report.fault(
+            FaultKind::Status,
+            asked.relay,
+            asked.words(),
+            status,
+            done.message,
+        );
+    } else {
+        report.measure(|measures| {
+            measures.count(Count::Recoveries, 1);
+            measures.count(Count::Bindings, done.bindings);
+        });
+    }
+}
