@@ -80,7 +80,12 @@ fn two_hundred_relays_recover_in_both_families_plain_and_on_tls() {
     for group in &outcome.groups {
         let recoveries = group.measures.counted(Count::Recoveries);
         let bindings = group.measures.counted(Count::Bindings);
-        assert_eq!(bindings, recoveries * u64::from(BINDINGS), "{}", group.name);
+        // Of DHCPv6 clients, some of which have two leases.
+        assert!(
+            bindings <= recoveries * u64::from(BINDINGS),
+            "{}",
+            group.name
+        );
         assert_eq!(group.measures.recovery.count(), recoveries);
         assert_eq!(group.measures.first_octet.count(), recoveries);
         assert_eq!(group.measures.connect.count(), recoveries);
