@@ -7,6 +7,7 @@
 //! wrong ([`fault`]) becomes a [`result`], and results become a capacity report.
 
 pub mod changes;
+pub mod check;
 pub mod data;
 pub mod fault;
 pub mod measure;

@@ -6,6 +6,8 @@
 
 use std::fmt::Write as _;
 
+use leaseq_wire::INFINITY;
+
 /// Code of the DHCPv4 option that tells a change.
 pub const HOST_NAME: u8 = 12;
 /// Code of the DHCPv6 option that tells a change.
@@ -89,9 +91,13 @@ fn hex(digits: &[u8]) -> Option<u32> {
 }
 
 /// The difference between valid and preferred lifetime of a DHCPv6 lease that a change made what it is. It survives the
-/// counting down of both, and changes of one lease that lie near each other differ in it.
+/// counting down of both, and changes of one lease that lie near each other differ in it. 0, if the lifetime is too short or infinite: then
+/// nothing tells them apart.
 #[must_use]
 pub fn lifetime_gap(number: u64, valid: u32) -> u32 {
+    if valid == INFINITY {
+        return 0;
+    }
     // Primes: a multiple of a round number of bindings does not come round to the same gap.
     let most = [65_521, 4_093, 251, 13]
         .into_iter()
@@ -159,5 +165,6 @@ mod tests {
             }
         }
         assert_eq!(preferred(7, 5), 5);
+        assert_eq!(preferred(7, INFINITY), INFINITY);
     }
 }

@@ -11,39 +11,39 @@ use crate::changes::mark::{self, CLIENT_FQDN, Change, HOST_NAME};
 
 /// What of a row does not change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Content {
+pub(crate) struct Content {
     /// The address, or the prefix's.
-    pub address: IpAddr,
+    pub(crate) address: IpAddr,
     /// Length of a delegated prefix.
-    pub prefix_len: Option<u8>,
+    pub(crate) prefix_len: Option<u8>,
     /// Hardware type and address.
-    pub hwaddr: Option<(u8, Vec<u8>)>,
+    pub(crate) hwaddr: Option<(u8, Vec<u8>)>,
     /// Client identifier.
-    pub client_id: Option<Vec<u8>>,
+    pub(crate) client_id: Option<Vec<u8>>,
     /// Value of option 82.
-    pub relay_info: Option<Vec<u8>>,
+    pub(crate) relay_info: Option<Vec<u8>>,
     /// DUID of the client.
-    pub duid: Option<Vec<u8>>,
+    pub(crate) duid: Option<Vec<u8>>,
     /// IAID of the lease.
-    pub iaid: Option<u32>,
+    pub(crate) iaid: Option<u32>,
     /// Relay agents, the one nearest to the server first.
-    pub relays: Vec<Relay>,
+    pub(crate) relays: Vec<Relay>,
 }
 
 /// A relay agent on the way of a DHCPv6 client's message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Relay {
+pub(crate) struct Relay {
     /// Its link-address.
-    pub link: Ipv6Addr,
+    pub(crate) link: Ipv6Addr,
     /// Its peer-address.
-    pub peer: Ipv6Addr,
+    pub(crate) peer: Ipv6Addr,
     /// Its options, as on the wire, without RELAY_MSG.
-    pub options: Vec<u8>,
+    pub(crate) options: Vec<u8>,
 }
 
 impl Content {
     /// A row of which nothing is known but its address.
-    pub fn new(address: IpAddr, prefix_len: Option<u8>) -> Self {
+    pub(crate) fn new(address: IpAddr, prefix_len: Option<u8>) -> Self {
         Self {
             address,
             prefix_len,
@@ -57,7 +57,7 @@ impl Content {
     }
 
     /// The remote-id in option 82.
-    pub fn remote_id4(&self) -> Option<Vec<u8>> {
+    pub(crate) fn remote_id4(&self) -> Option<Vec<u8>> {
         let mut options = SubOptions::unchecked(self.relay_info.as_deref()?);
         let found = options.find(|(code, _)| *code == suboption::REMOTE_ID);
         found.map(|(_, value)| value.to_vec())

@@ -22,10 +22,10 @@ use thiserror::Error;
 use crate::changes::Change;
 use crate::changes::mark::{CLIENT_FQDN, HOST_NAME};
 use crate::scenario::By;
-pub use line::Content;
+pub(crate) use line::Content;
 use made_up::MadeUp;
 pub use rows::Rows;
-pub use seen::{RelayData, Seen4};
+pub(crate) use seen::{RelayData, Seen4};
 
 /// Most rows that an inventory can have.
 pub const MOST_ROWS: u32 = 1 << 31;
@@ -94,15 +94,15 @@ pub enum LeaseKey<'a> {
 
 /// A binding as it was before any change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct First {
+pub(crate) struct First {
     /// It is leased, whether or not the lease has run out.
-    pub is_active: bool,
+    pub(crate) is_active: bool,
     /// The client's last transaction, in Unix seconds, if it is known.
-    pub cltt: Option<u32>,
+    pub(crate) cltt: Option<u32>,
     /// Preferred lifetime, in seconds from the last transaction; DHCPv6 only.
-    pub preferred: u32,
+    pub(crate) preferred: u32,
     /// Valid lifetime, likewise, if it is known.
-    pub valid: Option<u32>,
+    pub(crate) valid: Option<u32>,
 }
 
 /// What the store of one family holds.
@@ -259,6 +259,14 @@ impl Inventory {
         }
     }
 
+    /// The row of an IPv4 address of a VPN (VSS information, type included).
+    pub(crate) fn find4_in(&self, address: Ipv4Addr, vpn: &[u8]) -> Option<u32> {
+        match vpn {
+            [] | [255] => self.find(LeaseKey::V4(address)),
+            _ => None,
+        }
+    }
+
     /// Appends the NDJSON line, with its line end, that puts a row into a store: as it was at first, or as a change makes it.
     /// Nothing, if there is no such row.
     pub fn line(&self, row: u32, change: Option<Change>, out: &mut String) {
@@ -275,14 +283,14 @@ impl Inventory {
     }
 
     /// What of a row does not change.
-    pub fn content(&self, row: u32) -> Option<Content> {
+    pub(crate) fn content(&self, row: u32) -> Option<Content> {
         match &self.kind {
             Kind::MadeUp(made_up) => made_up.content(row),
         }
     }
 
     /// A row before any change.
-    pub fn first(&self, row: u32) -> First {
+    pub(crate) fn first(&self, row: u32) -> First {
         match &self.kind {
             Kind::MadeUp(made_up) => made_up.first(row),
         }
@@ -290,7 +298,7 @@ impl Inventory {
 
     /// What a message tells of a DHCPv4 row is what does not change of it.
     #[inline]
-    pub fn is_same4(&self, row: u32, seen: &Seen4<'_>) -> bool {
+    pub(crate) fn is_same4(&self, row: u32, seen: &Seen4<'_>) -> bool {
         match &self.kind {
             Kind::MadeUp(made_up) => made_up.is_same4(row, seen),
         }
@@ -298,7 +306,7 @@ impl Inventory {
 
     /// A DHCPv6 row is this client's.
     #[inline]
-    pub fn is_duid(&self, row: u32, duid: &[u8]) -> bool {
+    pub(crate) fn is_duid(&self, row: u32, duid: &[u8]) -> bool {
         match &self.kind {
             Kind::MadeUp(made_up) => made_up.is_duid(row, duid),
         }
@@ -306,7 +314,7 @@ impl Inventory {
 
     /// The relay agents of a DHCPv6 row are these.
     #[inline]
-    pub fn is_relay_data(&self, row: u32, relay_data: &RelayData<'_>) -> bool {
+    pub(crate) fn is_relay_data(&self, row: u32, relay_data: &RelayData<'_>) -> bool {
         match &self.kind {
             Kind::MadeUp(made_up) => made_up.is_relay_data(row, relay_data),
         }
@@ -314,9 +322,16 @@ impl Inventory {
 
     /// All rows of the client and link of a DHCPv6 row.
     #[inline]
-    pub fn client(&self, row: u32) -> Rows<'_> {
+    pub(crate) fn client(&self, row: u32) -> Rows<'_> {
         match &self.kind {
             Kind::MadeUp(made_up) => made_up.client(row),
+        }
+    }
+
+    /// A query for all configured addresses has to tell this row in any state.
+    pub(crate) fn is_configured(&self, _row: u32) -> bool {
+        match &self.kind {
+            Kind::MadeUp(_) => true,
         }
     }
 
@@ -357,7 +372,7 @@ fn query6(selector: Selector6, requestor: &[u8]) -> Query6 {
 }
 
 /// Octets in hex, for people.
-pub struct Hex<'a>(pub(crate) &'a [u8]);
+pub(crate) struct Hex<'a>(pub(crate) &'a [u8]);
 
 impl fmt::Display for Hex<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

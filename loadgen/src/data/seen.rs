@@ -6,20 +6,20 @@ use leaseq_wire::v4::{Message, OptionValue, option_code as code4};
 use leaseq_wire::v6::{LqRelayData, RelayMessage, option_code as code6};
 
 /// What does not change of a DHCPv4 binding, as a message tells it.
-pub struct Seen4<'a> {
+pub(crate) struct Seen4<'a> {
     /// Hardware type.
-    pub htype: u8,
+    pub(crate) htype: u8,
     /// Hardware address.
-    pub chaddr: &'a [u8],
+    pub(crate) chaddr: &'a [u8],
     /// Client identifier.
-    pub client_id: Option<OptionValue<'a>>,
+    pub(crate) client_id: Option<OptionValue<'a>>,
     /// Relay agent information.
-    pub relay_info: Option<OptionValue<'a>>,
+    pub(crate) relay_info: Option<OptionValue<'a>>,
 }
 
 impl<'a> Seen4<'a> {
     /// What a message tells.
-    pub fn of(message: &Message<'a>) -> Self {
+    pub(crate) fn of(message: &Message<'a>) -> Self {
         Self {
             htype: message.htype(),
             chaddr: message.chaddr(),
@@ -31,27 +31,21 @@ impl<'a> Seen4<'a> {
 
 /// The relay agents of a DHCPv6 client, as a message tells them.
 #[derive(Clone, Copy)]
-pub struct RelayData<'a>(Option<LqRelayData<'a>>);
+pub(crate) struct RelayData<'a>(Option<LqRelayData<'a>>);
 
 /// One relay agent.
-pub struct Hop<'a> {
+pub(crate) struct Hop<'a> {
     /// Its link-address.
-    pub link: Ipv6Addr,
+    pub(crate) link: Ipv6Addr,
     /// Its peer-address.
-    pub peer: Ipv6Addr,
+    pub(crate) peer: Ipv6Addr,
     /// Its options, RELAY_MSG among them where another relay agent follows.
     relay: RelayMessage<'a>,
 }
 
 impl<'a> Hop<'a> {
-    /// Its options, as on the wire, one after the other, without RELAY_MSG.
-    pub fn options(&self) -> impl Iterator<Item = (u16, &'a [u8])> + use<'a> {
-        let options = self.relay.options.iter();
-        options.filter(|(code, _)| *code != code6::RELAY_MSG)
-    }
-
     /// All its options, if RELAY_MSG is not among them.
-    pub fn octets(&self) -> Option<&'a [u8]> {
+    pub(crate) fn octets(&self) -> Option<&'a [u8]> {
         let options = self.relay.options;
         let is_inner = options.find(code6::RELAY_MSG).is_none();
         is_inner.then(|| options.octets())
@@ -60,7 +54,7 @@ impl<'a> Hop<'a> {
 
 impl<'a> RelayData<'a> {
     /// Reads the option's value, if there is one. `None`: it cannot be read.
-    pub fn read(value: Option<&'a [u8]>) -> Option<Self> {
+    pub(crate) fn read(value: Option<&'a [u8]>) -> Option<Self> {
         let relay_data = value.map(LqRelayData::parse).transpose().ok()?;
         let is_sound = relay_data
             .iter()
@@ -70,7 +64,7 @@ impl<'a> RelayData<'a> {
     }
 
     /// The relay agents, the one nearest to the server first.
-    pub fn hops(&self) -> impl Iterator<Item = Hop<'a>> + use<'a> {
+    pub(crate) fn hops(&self) -> impl Iterator<Item = Hop<'a>> + use<'a> {
         let relays = self.0.into_iter().flat_map(|data| data.relays());
         relays.flatten().map(|relay| Hop {
             link: relay.link_address,

@@ -1,0 +1,446 @@
+//! What one DHCPv6 message tells of the leases of a client, and whether it can be true.
+
+use std::net::Ipv6Addr;
+
+use leaseq_requestor::{Client6, Family};
+use leaseq_wire::INFINITY;
+use leaseq_wire::time::{Seconds2000, UnixSeconds};
+use leaseq_wire::v6::{Lease, Message, option_code as code};
+use leaseq_wire::vss::Vss;
+
+use super::expected::{Expected, Life, Version};
+use super::judge4::check_left;
+use super::{OnFault, ROUNDING, SLACK};
+use crate::changes::Mark;
+use crate::changes::mark::{CLIENT_FQDN, lifetime_gap, preferred};
+use crate::data::{Hex, Inventory, LeaseKey, RelayData};
+use crate::fault::FaultKind;
+
+/// A client with more leases than this may be told in several messages.
+pub(super) const MOST_TOGETHER: usize = 64;
+/// Versions older than those that may be told which are looked for.
+const MOST_OLDER: usize = 64;
+
+/// What a message tells of one lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Told6 {
+    pub(super) row: u32,
+    /// Its place among the rows that the query is about.
+    pub(super) place: usize,
+    pub(super) is_live: bool,
+    /// Which version; `None`: a lease that is over, without a word about the change that ended it.
+    pub(super) version: Option<Version>,
+}
+
+/// The base-time of a message, if it has one.
+pub(super) fn base_time(message: &Message<'_>) -> Option<UnixSeconds> {
+    let seconds = message.options().find_u32(code::LQ_BASE_TIME)?;
+    Some(Seconds2000(seconds).into())
+}
+
+/// Reads what a message tells of a client, and calls `told` for each of its leases that the store holds. `oldest` gives the
+/// oldest version of a row that may be told.
+pub(super) fn judge(
+    expected: &Expected,
+    inventory: &Inventory,
+    client: &Client6<'_>,
+    received: UnixSeconds,
+    oldest: &dyn Fn(u32) -> Version,
+    told: &mut dyn FnMut(Told6),
+    fault: OnFault<'_>,
+) {
+    let base = base_time(&client.message).unwrap_or(received);
+    let Some(mut judge) = Judge::new(expected, inventory, client, base, fault) else {
+        return;
+    };
+    let upto = i64::from(base.0.max(received.0)) + SLACK;
+    for lease in client.client.leases() {
+        let lease = match lease {
+            Ok(lease) => lease,
+            Err(error) => {
+                judge.fault(
+                    FaultKind::Protocol,
+                    &format!("a lease cannot be read: {error}"),
+                );
+                continue;
+            }
+        };
+        if let Some(one) = judge.lease(&lease, oldest, upto) {
+            told(one);
+        }
+    }
+    judge.end();
+}
+
+struct Judge<'j, 'a> {
+    expected: &'j Expected,
+    inventory: &'j Inventory,
+    message: Message<'a>,
+    on_fault: OnFault<'j>,
+    vpn: &'a [u8],
+    duid: &'a [u8],
+    relay_data: RelayData<'a>,
+    mark: Option<Mark>,
+    /// Unix seconds.
+    base: i64,
+    /// The client's last transaction.
+    cltt: Option<i64>,
+    /// The last lease.
+    name: Option<(Ipv6Addr, Option<u8>)>,
+    /// The row of the first lease.
+    row: Option<u32>,
+    /// The last transaction about a live lease, of those known.
+    newest: Option<i64>,
+    /// A live lease is there whose last transaction is not known.
+    is_unsure: bool,
+    /// A lease that is told has the mark's change.
+    has_mark: bool,
+    /// The last change of a live lease that is told.
+    newest_version: Version,
+    live: usize,
+    relay_data_holds: bool,
+}
+
+impl<'j, 'a> Judge<'j, 'a> {
+    fn new(
+        expected: &'j Expected,
+        inventory: &'j Inventory,
+        client: &Client6<'a>,
+        base: UnixSeconds,
+        on_fault: OnFault<'j>,
+    ) -> Option<Self> {
+        let (top, options) = (client.message.options(), client.client.options);
+        let octets = client.message.octets();
+        // Some servers put these two beside CLIENT_DATA instead of into it.
+        let find = |code| options.find(code).or_else(|| top.find(code));
+        let Some(duid) = client.client.client_id() else {
+            on_fault(
+                FaultKind::Protocol,
+                "a client without a DUID".into(),
+                octets,
+            );
+            return None;
+        };
+        let Some(relay_data) = RelayData::read(find(code::LQ_RELAY_DATA)) else {
+            let text = format!("client {}: relay data that cannot be read", Hex(duid));
+            on_fault(FaultKind::Protocol, text, octets);
+            return None;
+        };
+        let vpn = find(code::VSS).unwrap_or_default();
+        let base = i64::from(base.0);
+        Some(Self {
+            expected,
+            inventory,
+            message: client.message,
+            on_fault,
+            vpn: if vpn == [Vss::Global.type_octet()] {
+                &[]
+            } else {
+                vpn
+            },
+            duid,
+            relay_data,
+            mark: options.find(CLIENT_FQDN).and_then(Mark::of_fqdn),
+            base,
+            cltt: client.client.clt_time().map(|ago| base - i64::from(ago)),
+            name: None,
+            row: None,
+            newest: None,
+            is_unsure: false,
+            has_mark: false,
+            newest_version: 0,
+            live: 0,
+            relay_data_holds: false,
+        })
+    }
+
+    fn fault(&mut self, kind: FaultKind, text: &str) {
+        let name = match self.name {
+            Some((address, Some(len))) => format!("{address}/{len}"),
+            Some((address, None)) => address.to_string(),
+            None => format!("client {}", Hex(self.duid)),
+        };
+        (self.on_fault)(kind, format!("{name}: {text}"), self.message.octets());
+    }
+
+    fn lease(
+        &mut self,
+        lease: &Lease<'_>,
+        oldest: &dyn Fn(u32) -> Version,
+        upto: i64,
+    ) -> Option<Told6> {
+        let (address, len) = lease.prefix();
+        let prefix_len = matches!(lease, Lease::Prefix(_)).then_some(len);
+        self.name = Some((address, prefix_len));
+        let key = LeaseKey::V6 {
+            address,
+            prefix_len,
+            vpn: self.vpn,
+        };
+        let Some(row) = self.inventory.find(key) else {
+            self.fault(FaultKind::Unexpected, "the store holds no such lease");
+            return None;
+        };
+        let Some(place) = self.expected.rows(self.inventory).place(row) else {
+            let text = "the query does not ask for it: its client is not behind that relay or on that link";
+            self.fault(FaultKind::Unexpected, text);
+            return None;
+        };
+        if !self.inventory.is_duid(row, self.duid) {
+            let content = self.inventory.content(row);
+            let duid = content.and_then(|content| content.duid).unwrap_or_default();
+            let text = format!("DUID: expected {}, came {}", Hex(&duid), Hex(self.duid));
+            self.fault(FaultKind::Different, &text);
+        }
+        self.row.get_or_insert(row);
+        self.relay_data_holds |= self.inventory.is_relay_data(row, &self.relay_data);
+        match lease.valid() {
+            0 => self.ended(row, place, oldest(row), upto),
+            _ => self.live(row, place, lease, oldest(row)),
+        }
+    }
+
+    fn live(
+        &mut self,
+        row: u32,
+        place: usize,
+        lease: &Lease<'_>,
+        oldest: Version,
+    ) -> Option<Told6> {
+        self.live += 1;
+        let version = match self.version_of(row, lease, oldest) {
+            Ok(version) => version,
+            Err((kind, text)) => {
+                self.is_unsure = true;
+                self.fault(kind, &text);
+                return None;
+            }
+        };
+        self.newest_version = self.newest_version.max(version);
+        let is_marked = self.mark.is_some_and(|mark| mark.number == version);
+        self.has_mark |= is_marked;
+        match self.check_times(row, version, is_marked, lease) {
+            Ok(Some(cltt)) => {
+                self.newest = Some(self.newest.map_or(cltt, |newest| newest.max(cltt)))
+            }
+            Ok(None) => self.is_unsure = true,
+            Err(text) => {
+                self.is_unsure = true;
+                self.fault(FaultKind::Times, &text);
+            }
+        }
+        Some(Told6 {
+            row,
+            place,
+            is_live: true,
+            version: Some(version),
+        })
+    }
+
+    /// Which version of a live lease is told: the newest one with such lifetimes.
+    fn version_of(
+        &self,
+        row: u32,
+        lease: &Lease<'_>,
+        oldest: Version,
+    ) -> Result<Version, (FaultKind, String)> {
+        let (expected, inventory) = (self.expected, self.inventory);
+        let newest = expected.latest(row, expected.submitted(Family::V6));
+        let first = inventory.first(row);
+        let mark = self.mark.filter(|mark| expected.is_of(mark.number, row));
+        let lives = |version| expected.life(inventory, row, version) != Life::Ended;
+        // What has run out, or never does, has no gap.
+        let gap = match (lease.valid(), lease.preferred()) {
+            (INFINITY, _) | (_, 0) => None,
+            (valid, preferred) => valid.checked_sub(preferred),
+        };
+        let valid = first.valid.unwrap_or(INFINITY);
+        let is_told = |version: &Version| match gap {
+            None => mark.is_none_or(|mark| mark.number == *version),
+            Some(gap) if *version == 0 => gap == valid.saturating_sub(first.preferred),
+            Some(gap) => gap == lifetime_gap(*version, valid),
+        };
+        let lifetimes = || {
+            let (valid, preferred) = (lease.valid(), lease.preferred());
+            format!("came {valid} s valid, {preferred} s preferred")
+        };
+        if lease.preferred() > lease.valid() {
+            let text = format!("preferred for longer than valid: {}", lifetimes());
+            return Err((FaultKind::Times, text));
+        }
+        let mut versions = expected
+            .versions(oldest, newest)
+            .filter(|version| lives(*version));
+        if let Some(version) = versions.find(&is_told) {
+            return Ok(version);
+        }
+        let older = expected.versions(0, oldest).take(MOST_OLDER);
+        // Of a binding that often changes not all older versions are looked at, but always the first one.
+        let older = older.chain([0]).filter(|version| lives(*version));
+        if let Some(version) = older.filter(|version| *version < oldest).find(is_told) {
+            return Ok(version);
+        }
+        if !expected.versions(oldest, newest).any(lives) {
+            let text = format!("told as leased, expected {}", expected.describe(newest));
+            return Err((FaultKind::Different, text));
+        }
+        let text = format!(
+            "lifetimes that the store never had: {}, expected {}",
+            lifetimes(),
+            expected.describe(newest)
+        );
+        Err((FaultKind::Times, text))
+    }
+
+    /// The lifetimes are those of the version; gives the last transaction about the lease, if it is known.
+    fn check_times(
+        &self,
+        row: u32,
+        version: Version,
+        is_marked: bool,
+        lease: &Lease<'_>,
+    ) -> Result<Option<i64>, String> {
+        let first = self.inventory.first(row);
+        let valid = first.valid.unwrap_or(INFINITY);
+        let told =
+            (valid != INFINITY).then(|| self.base + i64::from(lease.valid()) - i64::from(valid));
+        let cltt = match (version, self.mark.filter(|_| is_marked)) {
+            (0, _) => first.cltt.map(i64::from),
+            (_, Some(mark)) => Some(i64::from(mark.at)),
+            (version, None) => {
+                // By our clock, and a little of time passed before it was written.
+                let made = self.expected.made_at(Family::V6, version);
+                match (made, told) {
+                    (Some(made), Some(told)) if (made - told).abs() > SLACK + ROUNDING => {
+                        return Err(format!(
+                            "valid lifetime: renewed at {made}, by its end at {told}"
+                        ));
+                    }
+                    _ => told,
+                }
+            }
+        };
+        check_left(cltt, Some(valid), self.base, Some(lease.valid()))
+            .map_err(|text| format!("valid lifetime: {text}"))?;
+        let preferred = match version {
+            0 => first.preferred,
+            version => preferred(version, valid),
+        };
+        let left = check_left(cltt, Some(preferred), self.base, Some(lease.preferred()));
+        // Past its end it stays 0.
+        let is_over = cltt.is_some_and(|cltt| cltt + i64::from(preferred) <= self.base);
+        match left {
+            Err(_) if is_over && lease.preferred() == 0 => {}
+            Err(text) => return Err(format!("preferred lifetime: {text}")),
+            Ok(()) => {}
+        }
+        Ok(cltt)
+    }
+
+    fn ended(&mut self, row: u32, place: usize, oldest: Version, upto: i64) -> Option<Told6> {
+        let (expected, inventory) = (self.expected, self.inventory);
+        let newest = expected.latest(row, expected.submitted(Family::V6));
+        let may_be_over = |version: &Version| expected.may_be_over(inventory, row, *version, upto);
+        // The message of a client without live leases has the options of the lease that ended.
+        let mark = self.mark.filter(|mark| {
+            mark.number <= newest && expected.is_of(mark.number, row) && may_be_over(&mark.number)
+        });
+        self.has_mark |= mark.is_some();
+        if mark.is_none()
+            && !expected
+                .versions(oldest, newest)
+                .any(|version| may_be_over(&version))
+        {
+            let text = format!(
+                "told as ended, expected leased, {}",
+                expected.describe(newest)
+            );
+            self.fault(FaultKind::Different, &text);
+            return None;
+        }
+        Some(Told6 {
+            row,
+            place,
+            is_live: false,
+            version: mark.map(|mark| mark.number),
+        })
+    }
+
+    /// What the message tells of the client as a whole.
+    fn end(&mut self) {
+        self.name = None;
+        let Some(row) = self.row else { return };
+        let (expected, inventory) = (self.expected, self.inventory);
+        // It is what the client said last, and that may have been about a lease that another message tells.
+        let holds = self.relay_data_holds
+            || inventory
+                .client(row)
+                .iter()
+                .take(MOST_TOGETHER)
+                .any(|row| inventory.is_relay_data(row, &self.relay_data));
+        if !holds {
+            let text = self.relay_difference(row);
+            self.fault(FaultKind::Different, &text);
+        }
+        let is_whole = inventory.client(row).len() <= MOST_TOGETHER;
+        if self.live == 0 || !is_whole {
+            return;
+        }
+        match self.mark {
+            Some(mark) if mark.number > expected.submitted(Family::V6) => {
+                let text = format!("told with change {}, which has not been made", mark.number);
+                self.fault(FaultKind::Order, &text);
+            }
+            Some(mark) if !self.has_mark && !self.is_unsure => {
+                let text = format!(
+                    "told with change {}, but no lease as it made it",
+                    mark.number
+                );
+                self.fault(FaultKind::Different, &text);
+            }
+            None if self.newest_version > 0 => {
+                let text = format!("told without the options of change {}", self.newest_version);
+                self.fault(FaultKind::Different, &text);
+            }
+            _ => {}
+        }
+        match (self.newest.filter(|_| !self.is_unsure), self.cltt) {
+            (Some(expected), Some(came)) if (expected - came).abs() > ROUNDING => {
+                let text = format!("last transaction: expected {expected}, came {came}");
+                self.fault(FaultKind::Times, &text);
+            }
+            (Some(expected), None) => {
+                let text = format!("last transaction: expected {expected}, came none");
+                self.fault(FaultKind::Times, &text);
+            }
+            _ => {}
+        }
+    }
+
+    fn relay_difference(&self, row: u32) -> String {
+        let content = self.inventory.content(row);
+        let expected: Vec<String> = content.map_or_else(Vec::new, |content| {
+            let relays = content.relays.iter();
+            relays
+                .map(|relay| format!("{} {} {}", relay.link, relay.peer, Hex(&relay.options)))
+                .collect()
+        });
+        let came: Vec<String> = self
+            .relay_data
+            .hops()
+            .map(|hop| {
+                let options = hop.octets().unwrap_or_default();
+                format!("{} {} {}", hop.link, hop.peer, Hex(options))
+            })
+            .collect();
+        let list = |relays: Vec<String>| match relays.is_empty() {
+            true => "none".to_owned(),
+            false => relays.join(", "),
+        };
+        format!(
+            "relay agents (link, peer, options): expected {}, came {}",
+            list(expected),
+            list(came)
+        )
+    }
+}
