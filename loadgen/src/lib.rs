@@ -12,6 +12,7 @@ pub mod data;
 pub mod fault;
 pub mod measure;
 pub mod net;
+pub mod probes;
 pub mod relay;
 pub mod result;
 pub mod scenario;
