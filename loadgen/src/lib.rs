@@ -9,11 +9,14 @@
 pub mod changes;
 pub mod check;
 pub mod data;
+pub mod environment;
 pub mod fault;
 pub mod measure;
 pub mod net;
 pub mod probes;
+mod program;
 pub mod relay;
 pub mod result;
 pub mod scenario;
+pub mod server;
 pub mod work;

@@ -1,6 +1,7 @@
 //! What is measured: times in histograms, counts, the use of CPU and memory.
 
 pub mod clock;
+pub mod usage;
 
 use std::collections::BTreeMap;
 
