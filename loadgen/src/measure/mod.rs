@@ -154,6 +154,8 @@ pub struct Measures {
     pub udp: Times,
     /// UDP: from the sending of the datagram that was answered to its answer.
     pub udp_round_trip: Times,
+    /// UDP at a fixed rate: from the moment at which a query was due to its sending, which is the generator's own doing.
+    pub udp_lateness: Times,
     /// Counts by [`Count`].
     pub counts: BTreeMap<Count, u64>,
 }
@@ -212,6 +214,7 @@ impl Measures {
         self.submitted_to_relay.add(&other.submitted_to_relay);
         self.udp.add(&other.udp);
         self.udp_round_trip.add(&other.udp_round_trip);
+        self.udp_lateness.add(&other.udp_lateness);
         for (what, more) in &other.counts {
             self.count(*what, *more);
         }

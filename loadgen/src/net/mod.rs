@@ -2,5 +2,7 @@
 
 pub mod channel;
 pub mod connection;
+pub mod datagrams;
 pub mod frames;
 pub mod source;
+pub mod timer;

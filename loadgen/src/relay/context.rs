@@ -16,6 +16,7 @@ use crate::data::Inventory;
 use crate::net::channel::{Buffers, OpenLinks};
 use crate::net::source::SourceNetwork;
 use crate::relay::report::Report;
+use crate::relay::udp;
 use crate::scenario::{By, Group};
 use crate::work::board::{Board, Phase};
 
@@ -70,6 +71,8 @@ pub struct Context {
     pub beats: watch::Receiver<Beat>,
     /// Where numbers at random come from.
     pub random: Random,
+    /// Who asks over UDP for the group's places on this thread.
+    pub askers: udp::Askers,
 }
 
 impl Context {

@@ -5,6 +5,7 @@ pub mod context;
 pub mod parallel;
 pub mod recover;
 pub mod report;
+pub mod udp;
 pub mod words;
 
 use std::cell::Cell;
@@ -98,6 +99,7 @@ fn relay_of(context: &Context, place: u32, turn: u64) -> Option<u32> {
 async fn run(context: &Rc<Context>, round: &Round) {
     match context.group.behaviour {
         Behaviour::Recover => recover::run(context, round).await,
+        Behaviour::Udp => udp::run(context, round).await,
         Behaviour::Parallel => parallel::run(context, round).await,
         _ => {}
     }

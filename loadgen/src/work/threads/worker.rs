@@ -15,6 +15,7 @@ use crate::net::channel::{Buffers, OpenLinks};
 use crate::relay::context::{Beat, Context, Random};
 use crate::relay::report::{Report, ThreadReport};
 use crate::relay::run_place;
+use crate::relay::udp::Askers;
 use crate::result::GroupResult;
 use crate::work::plan::{Outcome, Progress};
 
@@ -182,6 +183,7 @@ fn contexts(
                 connecting: connecting.clone(),
                 beats: beats.clone(),
                 random: seed,
+                askers: Askers::default(),
             }))
         })
         .collect()
