@@ -170,6 +170,8 @@ pub enum Count {
     Refused,
     /// Connections that ended before their work did.
     LostConnections,
+    /// Connections of rude relays that the server has ended.
+    EndedByServer,
     /// Bulk queries answered to their end.
     Recoveries,
     /// Bindings (DHCPv4) and leases (DHCPv6) told by bulk answers.

@@ -128,6 +128,8 @@ pub struct Link {
     /// What the kernel has not taken yet.
     unsent: Vec<u8>,
     patience: Option<Duration>,
+    /// Octets read at a time.
+    most: usize,
     context: Rc<Context>,
     key: usize,
 }
@@ -189,6 +191,7 @@ impl Link {
             channel,
             unsent: Vec::new(),
             patience: Some(context.patience),
+            most: READ_SIZE,
             context: context.clone(),
             key,
         };
@@ -204,6 +207,11 @@ impl Link {
         self.patience = patience;
         self.connection
             .set_deadline(patience.map(|patience| Instant::now() + patience));
+    }
+
+    /// From now on so many octets, and at least one, are read at a time.
+    pub fn read_at_most(&mut self, octets: usize) {
+        self.most = octets.clamp(1, READ_SIZE);
     }
 
     /// Sends a framed message.
@@ -234,7 +242,7 @@ impl Link {
             let ready = self.connection.readable().await;
             ready.map_err(|error| self.end(Some(error)))?;
             let mut buffer = buffers.0.borrow_mut();
-            let octets = match self.connection.read_now(&mut buffer) {
+            let octets = match self.connection.read_now(&mut buffer[..self.most]) {
                 Ok(0) => return Err(self.end(None)),
                 Ok(count) => &buffer[..count],
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,

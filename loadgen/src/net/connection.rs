@@ -15,6 +15,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use io_uring::{cqueue, opcode, squeue, types};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{RecvFlags, SendFlags};
 use socket2::SockRef;
 use tokio::net::TcpSocket;
@@ -227,6 +228,15 @@ impl Connection {
     #[must_use]
     pub fn is_expired(&self) -> bool {
         self.shared.is_expired.get()
+    }
+
+    /// The server has ended it; this is seen without reading, and behind octets that nobody has read.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        let mut looked_at = [PollFd::new(&self.shared.stream, PollFlags::RDHUP)];
+        // It cannot be interrupted, as it does not wait.
+        let _ = rustix::event::poll(&mut looked_at, Some(&Timespec::default()));
+        !looked_at[0].revents().is_empty()
     }
 
     /// Ends it, in both directions; what waits for it is woken.

@@ -5,6 +5,7 @@ pub mod context;
 pub mod parallel;
 pub mod recover;
 pub mod report;
+pub mod rude;
 pub mod udp;
 pub mod words;
 
@@ -101,6 +102,7 @@ async fn run(context: &Rc<Context>, round: &Round) {
         Behaviour::Recover => recover::run(context, round).await,
         Behaviour::Udp => udp::run(context, round).await,
         Behaviour::Parallel => parallel::run(context, round).await,
+        behaviour if !behaviour.is_polite() => rude::run(context, round).await,
         _ => {}
     }
 }
