@@ -251,7 +251,6 @@ impl BulkCheck {
                 let place = at * 64 + absent.trailing_zeros() as usize;
                 absent &= absent - 1;
                 let Some(row) = rows.get(place) else { break };
-                let oldest = expected.latest(row, self.acknowledged);
                 let newest = expected.latest(row, submitted);
                 if self.has_to_be_told(inventory, row, place, submitted, received) {
                     missing += 1;
@@ -263,11 +262,9 @@ impl BulkCheck {
                         ));
                     }
                 } else if newest > self.acknowledged {
-                    ended.push(Ended {
-                        row,
-                        oldest,
-                        newest,
-                    });
+                    let oldest = expected.latest(row, self.acknowledged);
+                    let upto = i64::from(received.0) + SLACK;
+                    ended.extend(expected.ended(inventory, row, oldest, submitted, upto));
                 }
             }
         }

@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use leaseq_requestor::Family;
 use leaseq_wire::INFINITY;
 
+use super::picture::Ended;
 use crate::changes::Schedule;
 use crate::data::{Inventory, Rows};
 use crate::measure::clock::now_ns;
@@ -140,6 +141,27 @@ impl Expected {
                 made.is_some_and(|made| made + i64::from(valid) <= upto)
             }
         }
+    }
+
+    /// Of the versions of a row that may be told, those that may be over at some time up to this one. `None`: none of them.
+    pub(super) fn ended(
+        &self,
+        inventory: &Inventory,
+        row: u32,
+        oldest: Version,
+        submitted: u64,
+        upto: i64,
+    ) -> Option<Ended> {
+        let newest = self.latest(row, submitted);
+        let versions = self.versions(oldest, newest);
+        let mut over = versions.filter(|version| self.may_be_over(inventory, row, *version, upto));
+        let newest = over.next()?;
+        let oldest = over.last().unwrap_or(newest);
+        Some(Ended {
+            row,
+            oldest,
+            newest,
+        })
     }
 
     /// When a change was made, in Unix seconds by our clock. `None`: unknown.

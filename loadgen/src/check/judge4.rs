@@ -94,6 +94,22 @@ pub(super) fn judge(
         fault(FaultKind::Different, text);
         return None;
     }
+    if let Some(mark) = mark.filter(|mark| i64::from(mark.at) > i64::from(received.0) + SLACK) {
+        fault(
+            FaultKind::Times,
+            format!("told with a change at {}, which is to come", mark.at),
+        );
+    }
+    if mark.is_none()
+        && message.option(HOST_NAME).is_some()
+        && expected.schedule.is_some()
+        && !inventory.has_names()
+    {
+        fault(
+            FaultKind::Different,
+            "told with another host name than the store's".into(),
+        );
+    }
     let times = Times::of(&message, i64::from(base.0));
     if is_active {
         if expected.life(inventory, row, version) == Life::Ended {
@@ -128,6 +144,13 @@ pub(super) fn judge(
         );
         fault(FaultKind::Different, text);
         return None;
+    }
+    // Of an address that is not leased the last transaction need not be told.
+    let cltt = mark
+        .filter(|_| times.cltt.is_some())
+        .map(|mark| i64::from(mark.at));
+    if let Err(text) = times.check_cltt(cltt) {
+        fault(FaultKind::Times, text);
     }
     let version = mark.map(|mark| mark.number);
     Some(Told4 {
@@ -228,20 +251,24 @@ impl Times {
     /// They are those of the store, changed at the time of the mark.
     fn check(&self, inventory: &Inventory, row: u32, mark: Option<Mark>) -> Result<(), String> {
         let first = inventory.first(row);
-        let cltt = mark.map(|mark| mark.at).or(first.cltt).map(i64::from);
-        match (cltt, self.cltt) {
-            (Some(expected), Some(came)) if (expected - came).abs() > ROUNDING => {
-                return Err(format!(
-                    "last transaction: expected {expected}, came {came}"
-                ));
-            }
-            (Some(expected), None) => {
-                return Err(format!("last transaction: expected {expected}, came none"));
-            }
-            _ => {}
-        }
+        let cltt = mark.map(|mark| mark.at).or(first.cltt);
+        let cltt = cltt.map(i64::from);
+        self.check_cltt(cltt)?;
         check_left(cltt, first.valid, self.base, self.left)
             .map_err(|text| format!("lease time: {text}"))
+    }
+
+    /// The last transaction was then; what happened after base-time is told as having happened then.
+    fn check_cltt(&self, expected: Option<i64>) -> Result<(), String> {
+        match (expected.map(|cltt| cltt.min(self.base)), self.cltt) {
+            (Some(expected), Some(came)) if (expected - came).abs() > ROUNDING => Err(format!(
+                "last transaction: expected {expected}, came {came}"
+            )),
+            (Some(expected), None) => {
+                Err(format!("last transaction: expected {expected}, came none"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -254,7 +281,8 @@ pub(super) fn check_left(
 ) -> Result<(), String> {
     let expected = match (cltt, valid) {
         (_, Some(INFINITY)) => i64::from(INFINITY),
-        (Some(cltt), Some(valid)) => cltt + i64::from(valid) - base,
+        // Nobody has more than he was given, although the client spoke after base-time.
+        (Some(cltt), Some(valid)) => cltt.min(base) + i64::from(valid) - base,
         _ => return Ok(()),
     };
     let Some(came) = came.map(i64::from) else {

@@ -54,6 +54,13 @@ pub(super) fn judge(
         return;
     };
     let upto = i64::from(base.0.max(received.0)) + SLACK;
+    if let Some(mark) = judge
+        .mark
+        .filter(|mark| i64::from(mark.at) > i64::from(received.0) + SLACK)
+    {
+        let text = format!("told with a change at {}, which is to come", mark.at);
+        judge.fault(FaultKind::Times, &text);
+    }
     for lease in client.client.leases() {
         let lease = match lease {
             Ok(lease) => lease,
@@ -81,6 +88,8 @@ struct Judge<'j, 'a> {
     duid: &'a [u8],
     relay_data: RelayData<'a>,
     mark: Option<Mark>,
+    /// There is a name that is no mark.
+    has_other_name: bool,
     /// Unix seconds.
     base: i64,
     /// The client's last transaction.
@@ -127,6 +136,8 @@ impl<'j, 'a> Judge<'j, 'a> {
             return None;
         };
         let vpn = find(code::VSS).unwrap_or_default();
+        let name = options.find(CLIENT_FQDN);
+        let mark = name.and_then(Mark::of_fqdn);
         let base = i64::from(base.0);
         Some(Self {
             expected,
@@ -140,7 +151,8 @@ impl<'j, 'a> Judge<'j, 'a> {
             },
             duid,
             relay_data,
-            mark: options.find(CLIENT_FQDN).and_then(Mark::of_fqdn),
+            mark,
+            has_other_name: name.is_some() && mark.is_none() && expected.schedule.is_some(),
             base,
             cltt: client.client.clt_time().map(|ago| base - i64::from(ago)),
             name: None,
@@ -195,7 +207,13 @@ impl<'j, 'a> Judge<'j, 'a> {
         self.row.get_or_insert(row);
         self.relay_data_holds |= self.inventory.is_relay_data(row, &self.relay_data);
         match lease.valid() {
-            0 => self.ended(row, place, oldest(row), upto),
+            0 => {
+                if lease.preferred() > 0 {
+                    let text = format!("ended, but preferred for {} s", lease.preferred());
+                    self.fault(FaultKind::Times, &text);
+                }
+                self.ended(row, place, oldest(row), upto)
+            }
             _ => self.live(row, place, lease, oldest(row)),
         }
     }
@@ -310,6 +328,7 @@ impl<'j, 'a> Judge<'j, 'a> {
             (version, None) => {
                 // By our clock, and a little of time passed before it was written.
                 let made = self.expected.made_at(Family::V6, version);
+                let made = made.map(|made| made.min(self.base));
                 match (made, told) {
                     (Some(made), Some(told)) if (made - told).abs() > SLACK + ROUNDING => {
                         return Err(format!(
@@ -383,8 +402,14 @@ impl<'j, 'a> Judge<'j, 'a> {
             self.fault(FaultKind::Different, &text);
         }
         let is_whole = inventory.client(row).len() <= MOST_TOGETHER;
-        if self.live == 0 || !is_whole {
+        if !is_whole {
             return;
+        }
+        if self.has_other_name && !inventory.has_names() {
+            self.fault(
+                FaultKind::Different,
+                "told with another name than the store's",
+            );
         }
         match self.mark {
             Some(mark) if mark.number > expected.submitted(Family::V6) => {
@@ -398,13 +423,21 @@ impl<'j, 'a> Judge<'j, 'a> {
                 );
                 self.fault(FaultKind::Different, &text);
             }
-            None if self.newest_version > 0 => {
+            None if self.newest_version > 0 && !self.has_other_name => {
                 let text = format!("told without the options of change {}", self.newest_version);
                 self.fault(FaultKind::Different, &text);
             }
             _ => {}
         }
-        match (self.newest.filter(|_| !self.is_unsure), self.cltt) {
+        // What happened after base-time is told as having happened then.
+        let ended = self
+            .mark
+            .filter(|_| self.live == 0 && self.has_mark && self.cltt.is_some());
+        let newest = match ended {
+            Some(mark) => Some(i64::from(mark.at)),
+            None => self.newest.filter(|_| !self.is_unsure),
+        };
+        match (newest.map(|newest| newest.min(self.base)), self.cltt) {
             (Some(expected), Some(came)) if (expected - came).abs() > ROUNDING => {
                 let text = format!("last transaction: expected {expected}, came {came}");
                 self.fault(FaultKind::Times, &text);

@@ -6,13 +6,16 @@
 
 mod bulk;
 mod expected;
+mod heard;
 mod judge4;
 mod judge6;
 mod picture;
+mod stream;
 
 pub use bulk::{BulkCheck, BulkEnd};
 pub use expected::Expected;
 pub use picture::Picture;
+pub use stream::{Changes, StreamCheck};
 
 use crate::fault::FaultKind;
 

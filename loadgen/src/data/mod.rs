@@ -328,6 +328,13 @@ impl Inventory {
         }
     }
 
+    /// Rows may have names of their own, where the mark of a change is otherwise.
+    pub(crate) fn has_names(&self) -> bool {
+        match &self.kind {
+            Kind::MadeUp(_) => false,
+        }
+    }
+
     /// A query for all configured addresses has to tell this row in any state.
     pub(crate) fn is_configured(&self, _row: u32) -> bool {
         match &self.kind {

@@ -3,3 +3,4 @@
 
 mod bulk;
 mod rig;
+mod stream;

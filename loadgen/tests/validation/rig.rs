@@ -195,6 +195,11 @@ impl Rig {
         })
     }
 
+    /// The hub looks at what was committed.
+    pub fn committed(&self) {
+        while self.turn(|turn| self.hub.committed(turn, &mut |_| {})) {}
+    }
+
     pub fn connect(&mut self, request: Vec<u8>) -> Requestor {
         let (side, peer): (Side, IpAddr) = match self.family {
             Family::V4 => (Side::V4, [127, 0, 0, 1].into()),

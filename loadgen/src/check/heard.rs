@@ -1,0 +1,253 @@
+//! Which changes a follower has heard of, in little memory: changes mostly come in their order, so that nearly all of them are
+//! below one number.
+
+use std::collections::BTreeSet;
+
+use ahash::AHashMap;
+
+use super::expected::Version;
+use super::picture::{Ended, Picture};
+use crate::changes::Schedule;
+use crate::data::Rows;
+
+/// Changes heard that are kept above one that was not; then that one is taken to be lost.
+const MOST_ABOVE: usize = 1 << 16;
+/// Lost changes that are kept; more are only counted.
+const MOST_LOST: usize = 1 << 16;
+
+/// The changes that a follower has to hear of.
+#[derive(Debug)]
+pub(super) enum Scope {
+    /// None at all.
+    Nothing,
+    /// All.
+    All,
+    /// Those of rows with these first changes, in ascending order.
+    Rows(Box<[u32]>),
+}
+
+impl Scope {
+    /// Changes of the rows of a query.
+    pub(super) fn of(schedule: Option<&Schedule>, rows: Rows<'_>, total: u32) -> Self {
+        let Some(schedule) = schedule else {
+            return Self::Nothing;
+        };
+        if rows.len() == total as usize {
+            return Self::All;
+        }
+        let mut firsts: Vec<u32> = rows
+            .iter()
+            .filter_map(|row| schedule.first(row))
+            .filter_map(|first| u32::try_from(first).ok())
+            .collect();
+        firsts.sort_unstable();
+        match firsts.is_empty() {
+            true => Self::Nothing,
+            false => Self::Rows(firsts.into()),
+        }
+    }
+
+    /// The next change after one.
+    pub(super) fn next(&self, schedule: &Schedule, after: u64) -> u64 {
+        match self {
+            Self::Nothing => u64::MAX,
+            Self::All => after + 1,
+            Self::Rows(firsts) => {
+                let round = after / schedule.rows() * schedule.rows();
+                let place = firsts.partition_point(|first| u64::from(*first) <= after - round);
+                match (firsts.get(place), firsts.first()) {
+                    (Some(first), _) => round + u64::from(*first),
+                    (None, Some(first)) => round + schedule.rows() + u64::from(*first),
+                    (None, None) => u64::MAX,
+                }
+            }
+        }
+    }
+}
+
+/// What a follower has heard.
+#[derive(Debug)]
+pub(super) struct Heard {
+    /// Nothing is known of changes up to this one.
+    floor: u64,
+    /// All later changes up to this one are settled: heard of, or a newer one of their binding, or lost.
+    upto: u64,
+    /// Changes above it that were heard of.
+    above: BTreeSet<u64>,
+    /// Changes up to it that should have been heard of.
+    lost: BTreeSet<u64>,
+    /// Lost changes beyond those.
+    more_lost: u64,
+    /// Bindings that are over, and not since which change.
+    ended: AHashMap<u32, Ended>,
+}
+
+impl Heard {
+    /// What a picture tells.
+    pub(super) fn of(picture: &Picture) -> Option<Self> {
+        let upto = picture.upto?;
+        let ended = picture.ended.iter().map(|ended| (ended.row, *ended));
+        Some(Self {
+            upto,
+            above: picture
+                .changes
+                .iter()
+                .copied()
+                .filter(|change| *change > upto)
+                .collect(),
+            ended: ended.collect(),
+            ..Self::from(0)
+        })
+    }
+
+    /// Nothing is known up to a change.
+    pub(super) fn from(floor: u64) -> Self {
+        Self {
+            floor,
+            upto: floor,
+            above: BTreeSet::new(),
+            lost: BTreeSet::new(),
+            more_lost: 0,
+            ended: AHashMap::new(),
+        }
+    }
+
+    /// The oldest version of a row that may still be told.
+    pub(super) fn oldest(&self, schedule: &Schedule, row: u32) -> Version {
+        let last = self
+            .above
+            .last()
+            .copied()
+            .unwrap_or(self.upto)
+            .max(self.upto);
+        let mut version = schedule.latest(row, last);
+        while version > self.upto && !self.above.contains(&version) {
+            version = schedule.before(version);
+        }
+        while version > self.floor && self.lost.contains(&version) {
+            version = schedule.before(version);
+        }
+        let version = if version > self.floor { version } else { 0 };
+        match self.ended.get(&row) {
+            Some(ended) => version.max(ended.oldest),
+            None => version,
+        }
+    }
+
+    /// A change was told; whether for the first time.
+    pub(super) fn hear(&mut self, schedule: &Schedule, scope: &Scope, change: u64) -> bool {
+        if change <= self.floor {
+            return false;
+        }
+        let row = schedule.row(change);
+        if let Some(ended) = self
+            .ended
+            .remove(&row)
+            .filter(|ended| ended.newest > change)
+        {
+            // What had ended was ended by an earlier change; the later ones are still to be told.
+            let mut later = schedule.after(change);
+            while later <= ended.newest {
+                if later <= self.upto {
+                    self.lose(later);
+                }
+                later = schedule.after(later);
+            }
+        }
+        let is_new = change > self.upto && self.above.insert(change);
+        if !self.lost.is_empty() {
+            let rows = schedule.rows();
+            self.lost
+                .retain(|lost| *lost > change || !(change - *lost).is_multiple_of(rows));
+        }
+        self.advance(schedule, scope);
+        is_new
+    }
+
+    /// A binding was told as over, without a word about the change that ended it.
+    pub(super) fn hear_end(&mut self, schedule: &Schedule, scope: &Scope, ended: Ended) {
+        if ended.newest > self.floor {
+            let rows = schedule.rows();
+            self.lost.retain(|lost| {
+                *lost > ended.newest || !(ended.newest - *lost).is_multiple_of(rows)
+            });
+            self.ended.insert(ended.row, ended);
+            self.advance(schedule, scope);
+        }
+    }
+
+    fn advance(&mut self, schedule: &Schedule, scope: &Scope) {
+        loop {
+            let next = scope.next(schedule, self.upto);
+            if self.is_settled(schedule, next) {
+                self.upto = next;
+            } else if self.above.len() > MOST_ABOVE {
+                self.lose(next);
+                self.upto = next;
+            } else {
+                break;
+            }
+            while self.above.first().is_some_and(|first| *first <= self.upto) {
+                self.above.pop_first();
+            }
+        }
+    }
+
+    fn lose(&mut self, change: u64) {
+        match self.lost.len() < MOST_LOST {
+            true => {
+                self.lost.insert(change);
+            }
+            false => self.more_lost += 1,
+        }
+    }
+
+    /// A change above [`Self::upto`] was heard of, or a newer one of its binding.
+    fn is_settled(&self, schedule: &Schedule, change: u64) -> bool {
+        if self.above.contains(&change) {
+            return true;
+        }
+        let last = self.above.last().copied().unwrap_or_default();
+        let mut later = schedule.after(change);
+        while later <= last {
+            if self.above.contains(&later) {
+                return true;
+            }
+            later = schedule.after(later);
+        }
+        !self.ended.is_empty()
+            && self
+                .ended
+                .get(&schedule.row(change))
+                .is_some_and(|ended| ended.newest >= change)
+    }
+
+    /// Everything that was submitted has been heard of.
+    pub(super) fn is_complete(&self, schedule: &Schedule, scope: &Scope, submitted: u64) -> bool {
+        self.lost.is_empty() && self.more_lost == 0 && scope.next(schedule, self.upto) > submitted
+    }
+
+    /// Calls `each` with the newest change of each binding whose state has not been heard of.
+    pub(super) fn unheard(
+        &self,
+        schedule: &Schedule,
+        scope: &Scope,
+        submitted: u64,
+        each: &mut dyn FnMut(u64),
+    ) -> u64 {
+        let is_newest = |change: &u64| schedule.after(*change) > submitted;
+        self.lost
+            .iter()
+            .copied()
+            .filter(is_newest)
+            .for_each(&mut *each);
+        let mut change = scope.next(schedule, self.upto);
+        while change <= submitted {
+            if is_newest(&change) && !self.is_settled(schedule, change) {
+                each(change);
+            }
+            change = scope.next(schedule, change);
+        }
+        self.more_lost
+    }
+}
