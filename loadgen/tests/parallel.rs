@@ -5,11 +5,13 @@ mod common;
 use common::Setup;
 use leaseq_loadgen::measure::Count;
 
+const BINDINGS: u32 = 30;
+
 #[test]
 fn queries_on_one_connection_are_all_answered() {
     let server = Setup {
         relays: 40,
-        bindings_per_relay: 30,
+        bindings_per_relay: BINDINGS,
         is_secure: true,
         ..Setup::default()
     }
@@ -41,5 +43,7 @@ fn queries_on_one_connection_are_all_answered() {
         assert_eq!(counted(Count::Recoveries), 40 * queries, "{}", group.name);
         // One of each relay: from its begin to the end of its last query.
         assert_eq!(group.measures.recovery.count(), 40, "{}", group.name);
+        let bindings = 40 * queries * u64::from(BINDINGS);
+        assert_eq!(counted(Count::Bindings), bindings, "{}", group.name);
     }
 }

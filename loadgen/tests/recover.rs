@@ -3,6 +3,8 @@
 mod common;
 
 use common::Setup;
+use leaseq_loadgen::data::Source;
+use leaseq_loadgen::fault::FaultKind;
 use leaseq_loadgen::measure::Count;
 use leaseq_loadgen::result::State;
 
@@ -95,4 +97,34 @@ fn two_hundred_relays_recover_in_both_families_plain_and_on_tls() {
     assert!(last.is_finished);
     assert_eq!(last.states[&State::Done], 200 + 20 + 20 + 10);
     assert!(outcome.scheduling.count() > 0 && outcome.thread_cpu.iter().all(|cpu| *cpu > 0.0));
+}
+
+#[test]
+fn what_the_store_does_not_hold_is_missing() {
+    let server = Setup::default().start();
+    let mut run = server.run(
+        r#"
+        [[group]]
+        name = "relays"
+        family = 6
+        behaviour = "recover"
+        by = "remote-id"
+        "#,
+    );
+    // One relay more than the store has.
+    for source in run.plan.sources.values_mut() {
+        if let Source::MadeUp { relays, .. } = source {
+            *relays += 1;
+        }
+    }
+    let outcome = run.finish(&mut |_| {});
+    let kinds: Vec<_> = outcome.faults.keys().collect();
+    assert_eq!(kinds, [&FaultKind::Missing], "{:?}", outcome.first_faults);
+    let relays: Vec<u32> = outcome
+        .first_faults
+        .iter()
+        .map(|fault| fault.relay)
+        .collect();
+    assert!(relays.iter().all(|relay| *relay == 10), "{relays:?}");
+    assert_eq!(outcome.groups[0].measures.counted(Count::Bindings), 200);
 }

@@ -12,6 +12,7 @@ use leaseq_wire::v6::MAX_XID;
 use tokio::sync::{Semaphore, watch};
 
 use crate::changes::schedule::Schedule;
+use crate::check::Expected;
 use crate::data::Inventory;
 use crate::net::channel::{Buffers, OpenLinks};
 use crate::net::source::SourceNetwork;
@@ -132,6 +133,19 @@ impl Context {
     pub fn query(&self, relay: u32, requestor: u32) -> Option<Query> {
         let requestor = requestor_duid(requestor);
         self.inventory.query(self.by(), relay, &requestor)
+    }
+
+    /// What the answer to it is compared with.
+    #[must_use]
+    pub fn expected(&self, relay: u32) -> Expected {
+        Expected {
+            inventory: self.is_known.then(|| self.inventory.clone()),
+            schedule: self.schedule.clone(),
+            board: self.board.clone(),
+            by: self.by(),
+            relay,
+            is_local: self.server.ip().is_loopback(),
+        }
     }
 
     /// A number at random, all of 64 bits.

@@ -5,13 +5,16 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
 
+use leaseq_requestor::client::now;
 use leaseq_requestor::{Event, Query};
+use leaseq_wire::time::UnixSeconds;
 
 use super::Round;
 use super::answers::Answers;
 use super::context::Context;
 use super::recover::{connected, unaskable};
 use super::words::QueryWords;
+use crate::check::BulkCheck;
 use crate::fault::FaultKind;
 use crate::measure::Count;
 use crate::net::channel::{Link, LinkError};
@@ -25,8 +28,8 @@ struct Asked {
     query: Query,
     relay: u32,
     xid: u32,
-    /// It is sent and has not ended.
-    is_running: bool,
+    /// None: it is not sent yet, or has ended.
+    check: Option<BulkCheck>,
 }
 
 impl Asked {
@@ -75,7 +78,7 @@ async fn ask(
             query: query.clone(),
             relay: *relay,
             xid: context.xid(number),
-            is_running: false,
+            check: None,
         })
         .collect();
     let at_once = queries.len().div_ceil(2);
@@ -84,7 +87,7 @@ async fn ask(
     round.enter(State::Recovering);
     let sent = Instant::now();
     loop {
-        running.retain(|asked| asked.is_running);
+        running.retain(|asked| asked.check.is_some());
         while running.len() < at_once {
             let Some(mut asked) = waiting.pop_front() else {
                 break;
@@ -94,7 +97,7 @@ async fn ask(
                 report.fault(kind, asked.relay, asked.words(), text, &[]);
                 continue;
             };
-            asked.is_running = true;
+            asked.check = Some(BulkCheck::new(&context.expected(asked.relay), now()));
             answers.add(asked.xid);
             running.push(asked);
             link.send(&request).await?;
@@ -108,17 +111,20 @@ async fn ask(
                     *is_answered = true;
                     report.measure(|measures| measures.first_octet.record(sent.elapsed()));
                 }
+                let now = now();
                 answers.push(octets, &mut |event| {
                     // The core has found the transaction id to be that of one that runs.
                     if let Some(asked) = running.iter_mut().find(|asked| asked.xid == event.xid()) {
-                        told(context, asked, &event);
+                        told(context, asked, &event, now);
                     }
                 })
             })
             .await;
         if let Err(error) = received {
-            if let (true, Some(kind)) = (*is_answered, error.kind()) {
-                for asked in running.iter().filter(|asked| asked.is_running) {
+            if (*is_answered || !error.is_end())
+                && let Some(kind) = error.kind()
+            {
+                for asked in running.iter().filter(|asked| asked.check.is_some()) {
                     let text = format!("{error}; {answers}");
                     report.fault(kind, round.relay, asked.words(), text, error.octets());
                 }
@@ -140,22 +146,26 @@ async fn ask(
     Ok(())
 }
 
-fn told(context: &Context, asked: &mut Asked, event: &Event<'_>) {
-    let Event::Done(done) = event else { return };
-    asked.is_running = false;
+fn told(context: &Context, asked: &mut Asked, event: &Event<'_>, received: UnixSeconds) {
     let report = &context.report;
+    let Some(mut check) = asked.check.take() else {
+        return;
+    };
+    let mut fault = |kind: FaultKind, text: String, octets: &[u8]| {
+        report.fault(kind, asked.relay, asked.words(), text, octets);
+    };
+    check.told(event, received, &mut fault);
+    let Event::Done(done) = event else {
+        asked.check = Some(check);
+        return;
+    };
     if let Some(status) = done.failure() {
-        report.fault(
-            FaultKind::Status,
-            asked.relay,
-            asked.words(),
-            status,
-            done.message,
-        );
-    } else {
-        report.measure(|measures| {
-            measures.count(Count::Recoveries, 1);
-            measures.count(Count::Bindings, done.bindings);
-        });
+        fault(FaultKind::Status, status.to_string(), done.message);
+        return;
     }
+    let end = check.end(now(), &mut fault);
+    report.measure(|measures| {
+        measures.count(Count::Recoveries, 1);
+        measures.count(Count::Bindings, end.leases);
+    });
 }

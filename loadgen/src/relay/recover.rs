@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Instant;
 
+use leaseq_requestor::client::now;
 use leaseq_requestor::{Event, Query};
 use leaseq_wire::time::UnixSeconds;
 
@@ -10,18 +11,19 @@ use super::Round;
 use super::answers::Answers;
 use super::context::Context;
 use super::words::QueryWords;
+use crate::check::{BulkCheck, Picture};
 use crate::fault::FaultKind;
 use crate::measure::Count;
 use crate::net::channel::{Link, LinkError};
 use crate::result::State;
+use crate::work::board::Phase;
 
 /// What a recovery leaves behind for whoever follows from there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Recovered {
     /// The first base-time of the answer; `None`: it told nothing that has one.
     pub base_time: Option<UnixSeconds>,
-    /// Changes that were acknowledged before the query was sent.
-    pub acknowledged: u64,
+    /// What the relay knows from it.
+    pub picture: Picture,
 }
 
 /// One round: one recovery.
@@ -39,6 +41,7 @@ pub async fn recover(context: &Rc<Context>, round: &Round) -> Option<Recovered> 
         ask(context, round, &query, link, is_answered).await
     })
     .await
+    .flatten()
 }
 
 /// Tells that a group asks by something that does not exist.
@@ -50,8 +53,9 @@ pub(super) fn unaskable<T>(context: &Context, relay: u32) -> Option<T> {
 }
 
 /// Does something on a connection, and again after a pause as long as the server refuses connections: does not accept them,
-/// or ends them before the first octet of an answer, as servers do at their limit. `work` tells in its second argument
-/// that octets have come; its faults are its own, this tells only that there is no connection for too long.
+/// or ends them before the first octet of an answer, as servers do at their limit. `work` notes in its second argument
+/// that octets have come, and tells the faults of its connection but for such an end; this tells that there is no connection
+/// for too long.
 pub(super) async fn connected<T>(
     context: &Rc<Context>,
     round: &Round,
@@ -62,24 +66,25 @@ pub(super) async fn connected<T>(
     loop {
         round.enter(State::Connecting);
         let mut is_answered = false;
-        let done = match Link::open(context, round.relay).await {
-            Ok(link) => work(link, &mut is_answered).await,
-            Err(error) => Err(error),
-        };
-        let error = match done {
-            Ok(done) => return Some(done),
-            Err(error) => error,
-        };
         let report = &context.report;
-        if is_answered || !error.is_end() {
-            if error.is_end() {
-                report.count(Count::LostConnections, 1);
+        let error = match Link::open(context, round.relay).await {
+            Ok(link) => match work(link, &mut is_answered).await {
+                Ok(done) => return Some(done),
+                Err(error) if error.is_end() && !is_answered => error,
+                Err(error) => {
+                    let is_lost = error.is_end();
+                    report.count(Count::LostConnections, is_lost.into());
+                    return None;
+                }
+            },
+            Err(error) if error.is_end() => error,
+            Err(error) => {
+                if let Some(kind) = error.kind() {
+                    report.fault(kind, round.relay, "connection", &error, error.octets());
+                }
+                return None;
             }
-            if let (false, Some(kind)) = (is_answered, error.kind()) {
-                report.fault(kind, round.relay, "connection", &error, error.octets());
-            }
-            return None;
-        }
+        };
         report.count(Count::Refused, 1);
         let next = Instant::now() + backoff.next(context);
         if next > wished + context.patience {
@@ -94,8 +99,7 @@ pub(super) async fn connected<T>(
             return None;
         }
         round.enter(State::Pausing);
-        let stopping = crate::work::board::Phase::Stopping;
-        if !context.sleep_until(next, stopping).await {
+        if !context.sleep_until(next, Phase::Stopping).await {
             return None;
         }
     }
@@ -107,7 +111,7 @@ async fn ask(
     query: &Query,
     mut link: Link,
     is_answered: &mut bool,
-) -> Result<Recovered, LinkError> {
+) -> Result<Option<Recovered>, LinkError> {
     let report = &context.report;
     let xid = context.xid(context.random());
     let words = QueryWords {
@@ -116,7 +120,7 @@ async fn ask(
         xid,
     };
     let relay = round.relay;
-    let fault = |kind: FaultKind, text: String, octets: &[u8]| {
+    let mut fault = |kind: FaultKind, text: String, octets: &[u8]| {
         report.fault(kind, relay, &words, text, octets);
     };
     let Ok(request) = query.bulk_request(xid) else {
@@ -124,8 +128,7 @@ async fn ask(
         return Err(LinkError::Stopped);
     };
     round.enter(State::Recovering);
-    let acknowledged = context.board.acknowledged(context.family);
-    let mut told = 0;
+    let mut check = BulkCheck::new(&context.expected(relay), now());
     let mut answers = Answers::like(query);
     answers.add(xid);
     let mut failure = None;
@@ -138,32 +141,44 @@ async fn ask(
                     *is_answered = true;
                     report.measure(|measures| measures.first_octet.record(sent.elapsed()));
                 }
+                let now = now();
                 answers.push(octets, &mut |event| {
                     if let Event::Done(done) = &event {
                         failure = done
                             .failure()
                             .map(|status| (status.to_string(), done.message.to_vec()));
-                        told = done.bindings;
                     }
+                    check.told(&event, now, &mut fault);
                 })
             })
             .await;
         if let Err(error) = received {
-            if let (true, Some(kind)) = (*is_answered, error.kind()) {
+            if (*is_answered || !error.is_end())
+                && let Some(kind) = error.kind()
+            {
                 fault(kind, format!("{error}; {answers}"), error.octets());
             }
             return Err(error);
         }
     }
-    if let Some((status, octets)) = failure {
-        fault(FaultKind::Status, status, &octets);
-    } else {
-        report.measure(|measures| {
-            measures.recovery.record(round.due.elapsed());
-            measures.count(Count::Recoveries, 1);
-            measures.count(Count::Bindings, told);
-        });
-    }
+    let base_time = check.first_base_time();
+    let recovered = match failure {
+        Some((status, octets)) => {
+            fault(FaultKind::Status, status, &octets);
+            None
+        }
+        None => {
+            let recovery = round.due.elapsed();
+            let end = check.end(now(), &mut fault);
+            report.measure(|measures| {
+                measures.recovery.record(recovery);
+                measures.count(Count::Recoveries, 1);
+                measures.count(Count::Bindings, end.leases);
+            });
+            let picture = end.picture;
+            Some(Recovered { base_time, picture })
+        }
+    };
     round.enter(State::Pausing);
     let rest = link
         .finish(&mut |octets| answers.push(octets, &mut |_| {}))
@@ -173,8 +188,5 @@ async fn ask(
     {
         fault(kind, format!("after the end: {error}"), error.octets());
     }
-    Ok(Recovered {
-        base_time: None,
-        acknowledged,
-    })
+    Ok(recovered)
 }
