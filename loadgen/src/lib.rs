@@ -8,15 +8,18 @@
 
 pub mod changes;
 pub mod check;
+pub mod cli;
 pub mod data;
 pub mod environment;
 pub mod fault;
+pub mod live;
 pub mod measure;
 pub mod net;
 pub mod probes;
 mod program;
 pub mod relay;
 pub mod result;
+pub mod run;
 pub mod scenario;
 pub mod server;
 pub mod work;

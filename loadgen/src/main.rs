@@ -1,5 +1,7 @@
 //! `leaseq-loadgen`: see the library.
 
-fn main() {
-    println!("leaseq-loadgen {}", env!("CARGO_PKG_VERSION"));
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    leaseq_loadgen::cli::main(std::env::args_os())
 }

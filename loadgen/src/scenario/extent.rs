@@ -1,6 +1,22 @@
 //! How far a scenario reaches: its families, its sockets, its runs.
 
-use super::{Behaviour, FamilyNumber, Group, Scenario};
+use super::{Behaviour, FamilyNumber, Group, Limits, Scenario};
+
+/// Connections that each place keeps which ignores the limit.
+const IGNORED: u64 = 64;
+
+impl Limits {
+    /// 0 stands for a limit that is off: it is not tested.
+    pub(super) fn leave_out_what_is_off(&mut self) {
+        for limit in [
+            &mut self.max_connections,
+            &mut self.max_connections_per_requestor,
+            &mut self.max_queries_per_connection,
+        ] {
+            *limit = limit.filter(|limit| *limit > 0);
+        }
+    }
+}
 
 impl Scenario {
     /// The families that it is about: those of its groups; without groups those of the server given, else both.
@@ -24,10 +40,12 @@ impl Scenario {
     /// TCP connections that a group has at a time.
     #[must_use]
     pub fn sockets(&self, group: &Group) -> u64 {
+        let places = u64::from(group.at_once.of(group.relays.of(self.data.relays)));
         match group.behaviour {
             // Its places share sockets.
             Behaviour::Udp => 0,
-            _ => group.at_once.of(group.relays.of(self.data.relays)).into(),
+            Behaviour::IgnoreLimit => places * IGNORED,
+            _ => places,
         }
     }
 

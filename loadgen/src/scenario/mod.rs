@@ -15,6 +15,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use rules::count_of_name;
 pub use span::Span;
 
 /// A scenario as it is written. Keys are in kebab-case; unknown ones are refused.
@@ -505,7 +506,7 @@ pub struct Sweep {
     pub udp_rate: Vec<f64>,
 }
 
-/// What is expected of a server's limits; what is absent is not tested.
+/// What is expected of a server's limits; what is absent, or 0, is not tested.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Limits {
@@ -554,7 +555,7 @@ pub struct Timeouts {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Require {
-    /// The slowest recovery of each group takes at most so many times its median.
+    /// The slowest recovery of each group takes at most so many times its median; a median below 50 ms counts as 50 ms.
     #[serde(default)]
     pub slowest_to_median: Option<f64>,
     /// 99 of 100 messages of changes are there within this time from their acknowledgement.

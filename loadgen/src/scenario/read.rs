@@ -80,6 +80,7 @@ pub fn read(source: &str, overrides: &[Override]) -> Result<Named, ScenarioError
 pub fn parse(file: &Path, text: &str, overrides: &[Override]) -> Result<Scenario, ScenarioError> {
     let of_file = |error| ConfigError::from_toml(file, text, &error);
     let mut scenario: Scenario = toml::from_str(text).map_err(of_file)?;
+    scenario.limits.leave_out_what_is_off();
     let mut table: Table = toml::from_str(text).map_err(of_file)?;
     let mut set = Vec::with_capacity(overrides.len());
     for given in overrides {
@@ -90,6 +91,7 @@ pub fn parse(file: &Path, text: &str, overrides: &[Override]) -> Result<Scenario
         let path = given.apply(&mut table).map_err(refused)?;
         scenario =
             Scenario::deserialize(table.clone()).map_err(|error| refused(in_words(&error)))?;
+        scenario.limits.leave_out_what_is_off();
         set.push((path, given));
     }
     rules::check(&scenario, &table).map_err(|rules::Broken { path, reason }| {

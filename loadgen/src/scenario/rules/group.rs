@@ -23,7 +23,7 @@ fn keys_of(behaviour: Behaviour) -> &'static [&'static str] {
         Behaviour::Parallel => &["tls", "by", "rounds", "pause", "queries"],
         Behaviour::Follow => &["tls", "by", "catch-up"],
         Behaviour::RecoverThenFollow => &["tls", "by"],
-        Behaviour::Udp => &["by", "rate", "rounds", "pause"],
+        Behaviour::Udp => &["by", "rate"],
         Behaviour::ReadSlowly => &[
             "tls",
             "by",
@@ -37,7 +37,7 @@ fn keys_of(behaviour: Behaviour) -> &'static [&'static str] {
         Behaviour::HalfQuery | Behaviour::Rubbish | Behaviour::Silent => {
             &["tls", "rounds", "pause"]
         }
-        Behaviour::Reconnect | Behaviour::IgnoreLimit => &["rounds", "pause"],
+        Behaviour::Reconnect | Behaviour::IgnoreLimit => &["tls"],
     }
 }
 
