@@ -18,6 +18,7 @@ pub mod net;
 pub mod probes;
 mod program;
 pub mod relay;
+pub mod report;
 pub mod result;
 pub mod run;
 pub mod scenario;

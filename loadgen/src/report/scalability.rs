@@ -1,0 +1,190 @@
+//! The part of the report on the models: their formulas, parameters and errors.
+
+use super::fit::Quality;
+use super::html::Html;
+use super::model::{Model, Models, Parameter};
+use super::number::{NONE, count, percent, short, significant};
+use super::systems::System;
+use super::table::{Align, Cell, Table};
+
+/// Writes the models of all systems.
+pub fn write(systems: &[System<'_>], models: &[Models], html: &mut Html) {
+    html.element("section", &[], |html| {
+        html.leaf("h2", &[], "Scalability model");
+        html.paragraph(
+            "Sums of costs, fitted by least squares of relative errors with no cost below zero; throughput by the Universal \
+             Scalability Law, fitted by damped Gauss-Newton. Left out: the error at each point of a model that was fitted without \
+             it, which is the one to judge predictions by. A model is not better than the points it was fitted to.",
+        );
+        for (system, models) in systems.iter().zip(models) {
+            html.leaf("h3", &[], &system.name);
+            of_system(models, html);
+        }
+    });
+}
+
+fn of_system(models: &Models, html: &mut Html) {
+    let mut table = Table::new(
+        "Models and their errors",
+        [
+            ("What", Align::Text),
+            ("Model", Align::Text),
+            ("Points", Align::Number),
+            ("R\u{b2}", Align::Number),
+            ("Error, RMS", Align::Number),
+            ("Largest", Align::Number),
+            ("Left out", Align::Number),
+        ],
+    );
+    let mut told: Vec<(&str, Vec<Parameter>, Option<String>)> = Vec::new();
+    let mut missing = Vec::new();
+    let mut sum = |what,
+                   formula: &[&str; 3],
+                   model: &Result<Model, String>,
+                   parameters: fn(&Model) -> Vec<Parameter>| match model {
+        Ok(model) => {
+            let used: Vec<&str> = model
+                .sum
+                .used
+                .iter()
+                .filter_map(|term| formula.get(*term).copied())
+                .collect();
+            row(&mut table, what, &used.join(" + "), &model.sum.quality);
+            told.push((what, parameters(model), model.remark.clone()));
+        }
+        Err(why) => missing.push(format!("No model of {}. {why}", lower(what))),
+    };
+    sum(
+        "Recovery of all, T",
+        &["t0", "a\u{b7}R", "b\u{b7}R\u{b7}B"],
+        &models.recovery,
+        Models::recovery_parameters,
+    );
+    sum(
+        "Server CPU of a storm, C",
+        &["c0", "c1\u{b7}R", "c2\u{b7}R\u{b7}B"],
+        &models.cpu,
+        Models::cpu_parameters,
+    );
+    sum(
+        "Resident memory, M",
+        &["m0", "m1\u{b7}bindings", "m2\u{b7}connections"],
+        &models.resident,
+        Models::memory_parameters,
+    );
+    sum(
+        "Memory not mapped, A",
+        &["m0", "m1\u{b7}bindings", "m2\u{b7}connections"],
+        &models.anonymous,
+        Models::memory_parameters,
+    );
+    sum(
+        "Server CPU of changes, u",
+        &["u0", "u1\u{b7}changes/s", "u2\u{b7}messages/s"],
+        &models.streams,
+        Models::stream_parameters,
+    );
+    match &models.throughput {
+        Ok((law, range)) => {
+            row(
+                &mut table,
+                "Throughput, X",
+                "l\u{b7}N / (1 + s\u{b7}(N\u{2212}1) + k\u{b7}N\u{b7}(N\u{2212}1))",
+                &law.quality,
+            );
+            let peak = match law.peak() {
+                Some(peak) if peak <= range.to * 10.0 => {
+                    format!(
+                        "most throughput at {} connections: {} bindings/s",
+                        short(peak),
+                        short(law.at(peak))
+                    )
+                }
+                _ => "no number of connections within reach has less throughput than fewer have"
+                    .into(),
+            };
+            told.push((
+                "Throughput, X",
+                vec![
+                    (
+                        "l",
+                        format!(
+                            "{} bindings/s with one connection, as the law continues to it",
+                            short(law.alone)
+                        ),
+                    ),
+                    (
+                        "s",
+                        format!(
+                            "{} of the work goes one after the other",
+                            percent(law.serial)
+                        ),
+                    ),
+                    (
+                        "k",
+                        format!(
+                            "{} is what each connection costs each other one",
+                            significant(law.crosstalk, 2)
+                        ),
+                    ),
+                    ("peak", peak),
+                ],
+                None,
+            ));
+        }
+        Err(why) => missing.push(format!("No model of throughput. {why}")),
+    }
+    if !table.is_empty() {
+        html.paragraph(
+            "R: relays that recover at once, B: bindings told to each, N: connections at a time.",
+        );
+        table.write(html);
+        html.element("div", &[("class", "parameters")], |html| {
+            for (what, parameters, remark) in &told {
+                parameters_of(what, parameters, remark.as_deref(), html);
+            }
+        });
+    }
+    for text in missing {
+        html.leaf("p", &[("class", "missing")], &text);
+    }
+}
+
+fn parameters_of(what: &str, parameters: &[Parameter], remark: Option<&str>, html: &mut Html) {
+    html.element("div", &[], |html| {
+        html.leaf("h4", &[], what);
+        html.element("dl", &[], |html| {
+            for (name, text) in parameters {
+                html.leaf("dt", &[], name);
+                html.leaf("dd", &[], text);
+            }
+        });
+        if let Some(remark) = remark {
+            html.leaf("p", &[("class", "note")], remark);
+        }
+    });
+}
+
+fn row(table: &mut Table, what: &str, formula: &str, quality: &Quality) {
+    let tenth = |share: f64| percent((share * 1_000.0).round() / 1_000.0);
+    table.row(vec![
+        Cell::from(what).heading(),
+        Cell::from(formula).class("formula"),
+        count(quality.points as f64).into(),
+        quality
+            .r_squared
+            .map_or(NONE.into(), |share| format!("{share:.3}"))
+            .into(),
+        tenth(quality.rms).into(),
+        tenth(quality.worst).into(),
+        quality.left_out.map_or(NONE.into(), tenth).into(),
+    ]);
+}
+
+fn lower(text: &str) -> String {
+    let name = text.split(',').next().unwrap_or(text);
+    let mut letters = name.chars();
+    letters.next().map_or(String::new(), |first| {
+        first.to_lowercase().chain(letters).collect()
+    })
+}
