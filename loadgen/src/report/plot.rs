@@ -11,18 +11,21 @@ use super::table::{Align, Cell, Table};
 const WIDTH: f64 = 420.0;
 const HEIGHT: f64 = 290.0;
 const LEFT: f64 = 62.0;
-const RIGHT: f64 = 14.0;
+const RIGHT: f64 = 20.0;
 const TOP: f64 = 28.0;
 const BOTTOM: f64 = 44.0;
 /// Distance of labels beneath one another.
 const LINE: f64 = 14.0;
-/// Width of a letter, about.
+/// Width of a letter, about; and of one in bold, amply.
 const LETTER: f64 = 6.3;
+const BOLD: f64 = 7.6;
 /// The longest name that is written at the end of its line.
 const DIRECT: usize = 12;
 /// Points of a line beyond which only [`FEW`] have a marker.
 const MARKERS: usize = 25;
 const FEW: usize = 8;
+/// Points of a line beyond which it is not dashed: it may be too restless for that.
+const DASHED: usize = 80;
 /// Rows of a plot's table.
 const ROWS: usize = 250;
 
@@ -84,6 +87,16 @@ pub enum Drawn {
 const COLOURS: usize = 6;
 const DASHES: [&str; 6] = ["", "7 3", "2 3", "9 3 2 3", "4 2", "1 2"];
 
+impl Series {
+    fn dash(&self) -> &'static str {
+        match self.drawn {
+            Drawn::Model => "1 4",
+            _ if self.points.len() > DASHED => "",
+            _ => DASHES[self.shape % DASHES.len()],
+        }
+    }
+}
+
 impl Plot {
     /// There is something to draw.
     #[must_use]
@@ -129,7 +142,7 @@ impl Plot {
             .map(|series| series.name.chars().count())
             .max();
         let label = match self.is_direct() {
-            true => longest.unwrap_or_default() as f64 * LETTER + 12.0,
+            true => longest.unwrap_or_default() as f64 * BOLD + 12.0,
             false => RIGHT,
         };
         WIDTH - label.max(RIGHT)
@@ -226,10 +239,7 @@ impl Plot {
                     ""
                 }
             );
-            let dash = match series.drawn {
-                Drawn::Model => "1 4",
-                _ => DASHES[series.shape % DASHES.len()],
-            };
+            let dash = series.dash();
             html.void(
                 "path",
                 &[("class", &class), ("d", &path), ("stroke-dasharray", dash)],
@@ -295,10 +305,7 @@ impl Plot {
                                         ""
                                     }
                                 );
-                                let dash = match series.drawn {
-                                    Drawn::Model => "1 4",
-                                    _ => DASHES[series.shape % DASHES.len()],
-                                };
+                                let dash = series.dash();
                                 html.void(
                                     "path",
                                     &[

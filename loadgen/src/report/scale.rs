@@ -39,8 +39,15 @@ impl Scale {
         // A zero has no place on a scale by ratios.
         let has_zero = values.iter().any(|value| *value <= 0.0);
         match !has_zero && smallest.is_finite() && largest > smallest * ratio {
-            true => Self::Log(round_down(smallest), round_up(largest)),
+            true => Self::by_ratios(smallest, largest, unit),
             false => Self::linear(values.iter().copied(), unit),
+        }
+    }
+
+    fn by_ratios(smallest: f64, largest: f64, unit: Unit) -> Self {
+        match unit {
+            Unit::Octets => Self::Log(smallest.log2().floor().exp2(), largest.log2().ceil().exp2()),
+            _ => Self::Log(round_down(smallest), round_up(largest)),
         }
     }
 
@@ -78,6 +85,7 @@ impl Scale {
                     .map(|index| from + f64::from(index) * step)
                     .collect()
             }
+            Self::Log(from, to) if unit == Unit::Octets => powers_of_two(from, to),
             Self::Log(from, to) => log_ticks(from, to),
             Self::Percentile(to) => [0.0, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999_999]
                 .into_iter()
@@ -146,6 +154,16 @@ fn log_ticks(from: f64, to: f64) -> Vec<f64> {
         .collect()
 }
 
+/// At most eight powers of two, evenly.
+fn powers_of_two(from: f64, to: f64) -> Vec<f64> {
+    let (first, last) = (from.log2().ceil() as i32, to.log2().floor() as i32);
+    let every = ((last - first) / 7 + 1).max(1);
+    (first..=last)
+        .step_by(every as usize)
+        .map(|power| f64::from(power).exp2())
+        .collect()
+}
+
 fn round_down(value: f64) -> f64 {
     let decade = 10_f64.powf(value.log10().floor());
     let round = [5.0, 2.0, 1.0]
@@ -183,6 +201,13 @@ mod tests {
         assert_eq!(
             texts(memory, Unit::Octets),
             ["0", "1 GiB", "2 GiB", "3 GiB"]
+        );
+        let wide = Scale::fitting(&[0.07 * gib, 2.7 * gib], Unit::Octets, 12.0);
+        assert_eq!(
+            texts(wide, Unit::Octets),
+            [
+                "64 MiB", "128 MiB", "256 MiB", "512 MiB", "1 GiB", "2 GiB", "4 GiB"
+            ]
         );
         let hours = Scale::linear([7_100.0].into_iter(), Unit::Elapsed);
         assert_eq!(

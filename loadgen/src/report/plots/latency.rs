@@ -126,7 +126,13 @@ impl Rated<'_> {
                     1 => at.into_owned(),
                     _ => format!("{}, {at}", system.name),
                 };
-                named.push((name, (self.times)(seen)));
+                // Of points that differ in something else one is enough: the one with the most times.
+                let times = (self.times)(seen);
+                match named.iter_mut().find(|(known, _)| *known == name) {
+                    Some((_, known)) if known.count() >= times.count() => {}
+                    Some((_, known)) => *known = times,
+                    None => named.push((name, times)),
+                }
             }
         }
         let curves: Vec<Stage<'_>> = named

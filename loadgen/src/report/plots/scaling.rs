@@ -343,7 +343,7 @@ pub fn memory(systems: &[System<'_>]) -> Section {
             title: title.into(),
             about: format!("{title} of the server: the most that was resident in each run, all of it and without mapped files."),
             x: Axis { label: label.into(), unit: Unit::Number, scale: Scale::fitting(&xs, Unit::Number, WIDE) },
-            y: Axis { label: "Memory of the server, peak".into(), unit: Unit::Octets, scale: Scale::linear(values(&series).into_iter(), Unit::Octets) },
+            y: Axis { label: "Memory of the server, peak".into(), unit: Unit::Octets, scale: Scale::fitting(&values(&series), Unit::Octets, WIDE) },
             series,
             note: None,
         });

@@ -11,8 +11,9 @@ use crate::result::Sample;
 
 /// Samples that make a timeline worth looking at.
 const LEAST: usize = 20;
-/// Runs that are shown.
+/// Runs that are shown: the longest, and others if they are long too (in seconds).
 const RUNS: usize = 4;
+const LONG: f64 = 120.0;
 /// Points of a line: more of them are brought together.
 const POINTS: usize = 160;
 
@@ -28,7 +29,11 @@ pub fn timelines(systems: &[System<'_>]) -> Section {
         .collect();
     runs.sort_by(|(_, one), (_, other)| other.point.seconds.total_cmp(&one.point.seconds));
     let mut plots = Vec::new();
-    for (system, seen) in runs.into_iter().take(RUNS) {
+    let is_shown = |(index, (_, seen)): &(usize, (_, &Observation<'_>))| {
+        *index == 0 || seen.point.seconds >= LONG
+    };
+    let shown = runs.into_iter().take(RUNS).enumerate().filter(is_shown);
+    for (_, (system, seen)) in shown {
         let run = match systems.len() {
             1 => format!(
                 "{}, {}",
