@@ -250,7 +250,7 @@ fn a_start_that_is_given_up_leaves_nothing() {
         let mut scenario = scenario("");
         scenario.server.data_dir = Some(store.clone());
         // So that each step takes long enough to be told.
-        scenario.data.bindings_per_relay = 100_000;
+        scenario.data.bindings_per_relay = 20_000;
         let tried = Own::start(&scenario, &V4, dir.path(), &mut |step| !give_up_at(step));
         match tried {
             Err(OwnError::GivenUp) => {}

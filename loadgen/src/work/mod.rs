@@ -2,4 +2,5 @@
 
 pub mod board;
 pub mod plan;
+pub mod processes;
 pub mod threads;
