@@ -12,6 +12,21 @@ pub struct SourceNetwork {
 }
 
 impl SourceNetwork {
+    /// How many addresses it has for relays.
+    #[must_use]
+    pub fn hosts(&self) -> u32 {
+        let (bits, reserved) = match self.first {
+            IpAddr::V4(_) => (32, 2),
+            IpAddr::V6(_) => (128, 1),
+        };
+        let free = bits - u32::from(self.prefix_len).min(bits);
+        let all = 1_u64.checked_shl(free).unwrap_or(u64::MAX);
+        match all.checked_sub(reserved) {
+            None | Some(0) => all as u32,
+            Some(hosts) => u32::try_from(hosts).unwrap_or(u32::MAX),
+        }
+    }
+
     /// The address of a relay, any port. Neither the network's first address nor an IPv4 network's last one is used,
     /// unless there are no others.
     #[must_use]
@@ -96,6 +111,24 @@ mod tests {
         assert_eq!(of("::1/128", 3), "::1");
         assert_eq!(of("fd00::/64", 3), "fd00::4");
         assert_eq!(of("::/0", u32::MAX), "::1:0:0");
+    }
+
+    #[test]
+    fn a_network_has_so_many_addresses() {
+        for (network, hosts) in [
+            ("127.0.0.0/8", (1 << 24) - 2),
+            ("127.1.0.0/30", 2),
+            ("127.1.0.0/31", 2),
+            ("192.0.2.7/32", 1),
+            ("0.0.0.0/0", u32::MAX - 1),
+            ("::1/128", 1),
+            ("fd00::/112", 0xffff),
+            ("fd00::/64", u32::MAX),
+            ("::/0", u32::MAX),
+        ] {
+            let network: SourceNetwork = network.parse().unwrap();
+            assert_eq!(network.hosts(), hosts, "{network}");
+        }
     }
 
     #[test]

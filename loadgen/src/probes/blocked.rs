@@ -16,8 +16,9 @@ use super::subject::Subject;
 use super::window::{Window, seconds};
 use crate::result::Finding;
 
-/// Octets asked of the kernel for what it has received; it makes more of it.
-const NARROW: usize = 4 << 10;
+/// Octets asked of the kernel for what it has received, of which it makes somewhat more: little of an answer, but enough to
+/// read on fast what the other side's kernel still holds.
+const NARROW: usize = 64 << 10;
 /// Fewer octets than these, unread, fill nothing: the answer was too short to block anybody.
 const FILLED: u64 = 2 << 10;
 /// The same for a connection that is read slowly.
@@ -26,6 +27,8 @@ const SLOW: usize = 16 << 10;
 const SIP: usize = 8 << 10;
 /// Reads in the time of the timeout.
 const SIPS: u32 = 10;
+/// Octets that no kernel holds for one connection: an answer of which more come when it is read on is still alive.
+const MORE_THAN_HELD: u64 = 64 << 20;
 /// How often octets are looked for.
 const LOOK: Duration = Duration::from_millis(5);
 /// How long nothing comes before an answer that is read on is taken to be still alive.
@@ -98,8 +101,8 @@ pub(super) fn stop_reading(
         return Ok(not_tested(what, window.expected("ended"), why));
     }
     let how = How {
-        source: None,
         receive_buffer: Some(NARROW),
+        ..subject.another()
     };
     let mut probe = Probe::open(subject, how)?;
     probe.send(&requests)?;
@@ -157,8 +160,7 @@ pub(super) fn stop_reading(
 /// Reads and drops what is left: whether the connection ends behind it.
 fn read_on(probe: &mut Probe<'_>) -> Result<bool, ProbeError> {
     let begun = Instant::now();
-    // An answer that goes on and on is no end either.
-    while begun.elapsed() < 10 * QUIET {
+    while begun.elapsed() < 10 * QUIET && probe.received() < MORE_THAN_HELD {
         match probe.read_raw(usize::MAX, Instant::now() + QUIET)? {
             Step::Octets(_) => {}
             Step::Ended(_) => return Ok(true),
@@ -186,8 +188,8 @@ pub(super) fn read_slowly(
         return Ok(not_tested(what, expected, why));
     }
     let how = How {
-        source: None,
         receive_buffer: Some(SLOW),
+        ..subject.another()
     };
     let mut probe = Probe::open(subject, how)?;
     probe.send(&requests)?;

@@ -38,10 +38,21 @@ pub(super) struct Maximum<'a> {
     pub source: &'a dyn Fn(u32) -> Option<IpAddr>,
 }
 
+/// What became of opening connections.
+struct Filled<'a> {
+    /// Those that are served.
+    open: Vec<Probe<'a>>,
+    /// How many of them are active.
+    streams: usize,
+    /// What became of the first one beyond the maximum that is expected; `None`: there was none.
+    one_too_many: Option<Silent>,
+    end: End,
+}
+
 /// Why there are no more connections.
 enum End {
-    /// The next one was closed before any octet, after this time if it said nothing itself.
-    Refused(Option<Duration>),
+    /// The next one was closed before any octet.
+    Refused,
     /// More would be too many for us.
     Bound,
     /// Something else went wrong.
@@ -49,8 +60,11 @@ enum End {
 }
 
 /// What became of a connection that says nothing.
+#[derive(Clone, Copy, Debug)]
 enum Silent {
+    /// Closed before any octet, after this time.
     Refused(Duration),
+    /// Not closed in time.
     Kept,
     /// Octets came.
     Told,
@@ -80,19 +94,24 @@ impl<'a> Maximum<'a> {
             return Ok(vec![self.not_tested(&why)]);
         }
         let bound = (u64::from(self.expected) * 4 + 64).min(room) as u32;
-        let (mut open, streams, end) = self.fill(bound)?;
+        let Filled {
+            mut open,
+            streams,
+            one_too_many,
+            end,
+        } = self.fill(bound)?;
         let gone = open
             .iter_mut()
-            .filter_map(|probe| probe.has_ended().then_some(()))
+            .map(Probe::has_ended)
+            .filter(|gone| *gone)
             .count();
         let served = open.len();
         let mut found = match streams {
             0 => format!("{served} served (bulk only: no active query was answered)"),
             streams => format!("{served} served, {streams} of them active"),
         };
-        let is_exact = served == self.expected as usize && gone == 0;
         match &end {
-            End::Refused(_) => found.push_str(", the next one refused"),
+            End::Refused => found.push_str(", the next one refused"),
             End::Bound => found = format!("at least {found}"),
             End::Failed(error) => found.push_str(&format!(", the next one: {error}")),
         }
@@ -101,22 +120,18 @@ impl<'a> Maximum<'a> {
                 ", but {gone} of them ended by the server meanwhile"
             ));
         }
+        let is_full = served == self.expected as usize && gone == 0;
+        let is_exact = is_full && matches!(end, End::Refused);
         let mut findings = vec![Finding {
             what: self.what.clone(),
             expected: self.expectation(),
             found,
-            holds: is_exact && matches!(end, End::Refused(Some(_))),
+            holds: is_exact,
         }];
-        if let (true, End::Refused(Some(after))) = (is_exact, end) {
-            findings.push(Finding {
-                what: format!("{}, one too many", self.what),
-                expected: format!(
-                    "closed before any octet within {}",
-                    seconds(self.refused_within)
-                ),
-                found: format!("closed before any octet after {}", seconds(after)),
-                holds: after <= self.refused_within,
-            });
+        if let (true, Some(one_too_many)) = (is_full, one_too_many) {
+            findings.push(self.judge(one_too_many));
+        }
+        if is_exact {
             findings.extend(beside(self)?);
             findings.push(self.replace_one(&mut open)?);
         }
@@ -124,21 +139,24 @@ impl<'a> Maximum<'a> {
         Ok(findings)
     }
 
-    /// Opens connections until one is refused: those that are served, how many of them are active, and the end.
-    fn fill(&self, bound: u32) -> Result<(Vec<Probe<'a>>, usize, End), ProbeError> {
+    /// Opens connections until one is refused.
+    fn fill(&self, bound: u32) -> Result<Filled<'a>, ProbeError> {
         let mut open = Vec::new();
         let stream = self.stream()?;
         let streams = usize::from(stream.is_some());
         open.extend(stream);
-        loop {
+        let mut one_too_many = None;
+        let end = loop {
             let number = open.len() as u32;
-            if number == self.expected
-                && let Silent::Refused(after) = self.one_too_many(number)?
-            {
-                return Ok((open, streams, End::Refused(Some(after))));
+            if number == self.expected {
+                let silent = self.one_too_many(number)?;
+                one_too_many = Some(silent);
+                if matches!(silent, Silent::Refused(_)) {
+                    break End::Refused;
+                }
             }
             if number >= bound {
-                return Ok((open, streams, End::Bound));
+                break End::Bound;
             }
             let grace = match number < self.expected {
                 true => GRACE,
@@ -147,9 +165,34 @@ impl<'a> Maximum<'a> {
             match self.serve_within(number, grace) {
                 Ok(probe) => open.push(probe),
                 Err(ProbeError::Stopped) => return Err(ProbeError::Stopped),
-                Err(ProbeError::Refused) => return Ok((open, streams, End::Refused(None))),
-                Err(error) => return Ok((open, streams, End::Failed(error))),
+                Err(ProbeError::Refused) => break End::Refused,
+                Err(error) => break End::Failed(error),
             }
+        };
+        Ok(Filled {
+            open,
+            streams,
+            one_too_many,
+            end,
+        })
+    }
+
+    /// Whether the connection that is one too many was refused as it should.
+    fn judge(&self, one_too_many: Silent) -> Finding {
+        let within = seconds(self.refused_within);
+        let (found, holds) = match one_too_many {
+            Silent::Refused(after) => (
+                format!("closed before any octet after {}", seconds(after)),
+                after <= self.refused_within,
+            ),
+            Silent::Kept => (format!("not closed within {within}"), false),
+            Silent::Told => ("octets came before it was closed".into(), false),
+        };
+        Finding {
+            what: format!("{}, one too many", self.what),
+            expected: format!("closed before any octet within {within}"),
+            found,
+            holds,
         }
     }
 

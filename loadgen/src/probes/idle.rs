@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use leaseq_requestor::client::random;
 
-use super::probe::{How, Probe, ProbeError};
+use super::probe::{Probe, ProbeError};
 use super::subject::Subject;
 use super::window::Window;
 use crate::result::Finding;
@@ -44,7 +44,7 @@ pub(super) fn wait(
     window: &Window,
     said: Said,
 ) -> Result<Finding, ProbeError> {
-    let mut probe = Probe::open(subject, How::default())?;
+    let mut probe = Probe::open(subject, subject.another())?;
     let query = subject.small(0);
     match said {
         Said::Nothing => {}

@@ -73,12 +73,13 @@ pub(super) fn recover(
     phase: &Phase,
 ) -> Suffered {
     let mut suffered = Suffered::default();
+    let how = subject.another();
     let mut told_first = None;
     let mut rounds = 0_u32;
     while phase.get() != PHASE_OVER && !subject.is_stopped() {
         let phase_before = phase.get();
         let begun = Instant::now();
-        let result = once(subject, relay);
+        let result = once(subject, how, relay);
         let took = begun.elapsed();
         rounds += 1;
         match result {
@@ -111,11 +112,7 @@ pub(super) fn recover(
     suffered
 }
 
-fn once(subject: &Subject<'_>, relay: u32) -> Result<u64, ProbeError> {
-    let how = How {
-        source: subject.sources.address(relay),
-        receive_buffer: None,
-    };
+fn once(subject: &Subject<'_>, how: How, relay: u32) -> Result<u64, ProbeError> {
     let mut probe = Probe::open(subject, how)?;
     let told = probe.recover(&subject.small(relay))?;
     probe.close();

@@ -6,7 +6,7 @@ use leaseq_requestor::client::random;
 use leaseq_requestor::{Active, ActiveEvent, ActiveStatusKind, Family};
 
 use super::not_tested;
-use super::probe::{How, Probe, ProbeError, Step};
+use super::probe::{Probe, ProbeError, Step};
 use super::subject::Subject;
 use super::window::{Window, seconds};
 use crate::result::Finding;
@@ -56,7 +56,7 @@ struct Stream {
 /// # Errors
 /// If there is no such connection.
 pub(super) fn listen(subject: &Subject<'_>, idle: &Idle) -> Result<Vec<Finding>, ProbeError> {
-    let mut probe = Probe::open(subject, How::default())?;
+    let mut probe = Probe::open(subject, subject.another())?;
     let query = subject.active();
     let xid = query.xid(random() as u32);
     probe.send(&query.active_request(xid, None)?)?;

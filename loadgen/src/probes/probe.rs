@@ -74,7 +74,7 @@ pub(super) enum Step {
 }
 
 /// How to connect.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct How {
     /// Our own address.
     pub source: Option<IpAddr>,

@@ -6,7 +6,7 @@ use std::time::Instant;
 use leaseq_requestor::{Bulk, Event};
 
 use super::not_tested;
-use super::probe::{How, Probe, ProbeError, Step};
+use super::probe::{Probe, ProbeError, Step};
 use super::subject::Subject;
 use crate::result::Finding;
 
@@ -61,7 +61,7 @@ pub(super) fn at_a_time(subject: &Subject<'_>, expected: u32) -> Result<Finding,
     let sent = (expected.saturating_mul(4)).saturating_add(64).min(MOST);
     let mut seen = Seen::default();
     let run = || -> Result<(), ProbeError> {
-        let mut probe = Probe::open(subject, How::default())?;
+        let mut probe = Probe::open(subject, subject.another())?;
         let mut core = Bulk::like(&query);
         let mut requests = Vec::new();
         for xid in 1..=sent {

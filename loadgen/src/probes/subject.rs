@@ -1,7 +1,7 @@
 //! The server under test, of one family, and what it can be asked.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use leaseq_requestor::client::random_duid;
@@ -9,8 +9,10 @@ use leaseq_requestor::tls::TlsClient;
 use leaseq_requestor::{Family, Query, Query4, Query6, Selector4, Selector6};
 
 use super::Servers;
+use super::probe::How;
 use crate::data::Inventory;
 use crate::fault::family_name;
+use crate::net::source::SourceNetwork;
 use crate::scenario::{By, Scenario};
 
 /// Answers that are longer than what the kernels of both sides hold for a connection, in octets: Linux lets the buffer of a
@@ -37,6 +39,8 @@ pub(super) struct Subject<'a> {
     pub patience: Duration,
     inventory: Option<&'a Inventory>,
     requestor: Vec<u8>,
+    /// Requestors so far.
+    requestors: AtomicU32,
     stop: &'a AtomicBool,
 }
 
@@ -59,6 +63,7 @@ impl<'a> Subject<'a> {
                 patience: scenario.patience.get(),
                 inventory: inventory.as_deref(),
                 requestor: random_duid(),
+                requestors: AtomicU32::new(0),
                 stop,
             })
             .collect()
@@ -72,6 +77,15 @@ impl<'a> Subject<'a> {
     /// Everything is to end.
     pub fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+
+    /// How another requestor connects, as far as there are addresses: so that no limit of one is in the way.
+    pub fn another(&self) -> How {
+        let number = self.requestors.fetch_add(1, Ordering::Relaxed);
+        How {
+            source: self.sources.address(number),
+            receive_buffer: None,
+        }
     }
 
     /// A bulk query with a short answer: of relay `number`, or of one that nobody has.
@@ -150,101 +164,31 @@ impl<'a> Subject<'a> {
 }
 
 /// Addresses of our own, each of which a server takes for another requestor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sources {
-    /// The one that the system chooses.
-    One,
-    /// Those of a network, from its first host on.
-    Network { first: IpAddr, count: u32 },
-}
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sources(Option<SourceNetwork>);
 
 impl Sources {
-    /// Those that a group of the family names, else, where the server is on IPv4 loopback, those of 127.0.0.0/8.
+    /// Those that a group of the family names, else, where the server is on IPv4 loopback, some of 127.0.0.0/8; else the one
+    /// that the system chooses.
     fn of(scenario: &Scenario, family: Family, server: SocketAddr) -> Self {
-        let named = scenario
-            .group
-            .iter()
+        let groups = scenario.group.iter();
+        let named = groups
             .filter(|group| Family::from(group.family) == family)
             .find_map(|group| group.source.as_deref());
-        let network = match (named, server.ip()) {
-            (Some(network), _) => Some(network),
-            (None, IpAddr::V4(address)) if address.is_loopback() => Some("127.64.0.0/10"),
-            _ => None,
+        let network = match server.ip() {
+            IpAddr::V4(address) if address.is_loopback() => named.or(Some("127.64.0.0/10")),
+            _ => named,
         };
-        network.and_then(Self::network).unwrap_or(Self::One)
-    }
-
-    /// Hosts of a network as `address/length`.
-    fn network(text: &str) -> Option<Self> {
-        let (address, length) = text.split_once('/').unwrap_or((text, ""));
-        let address: IpAddr = address.parse().ok()?;
-        let bits: u32 = if address.is_ipv4() { 32 } else { 128 };
-        let length = match length {
-            "" => bits,
-            length => length.parse().ok().filter(|length| *length <= bits)?,
-        };
-        let free = bits - length;
-        if free < 2 {
-            return Some(Self::Network {
-                first: address,
-                count: 1,
-            });
-        }
-        let first = match address {
-            IpAddr::V4(address) => {
-                let host = u32::MAX.checked_shr(length).unwrap_or(0);
-                IpAddr::V4(Ipv4Addr::from_bits((address.to_bits() & !host) + 1))
-            }
-            IpAddr::V6(address) => {
-                let host = u128::MAX.checked_shr(length).unwrap_or(0);
-                IpAddr::V6(Ipv6Addr::from_bits((address.to_bits() & !host) + 1))
-            }
-        };
-        let count = 1_u32.checked_shl(free).map_or(u32::MAX, |all| all - 2);
-        Some(Self::Network { first, count })
+        Self(network.and_then(|network| network.parse().ok()))
     }
 
     /// How many there are.
     pub fn count(self) -> u32 {
-        match self {
-            Self::One => 1,
-            Self::Network { count, .. } => count,
-        }
+        self.0.map_or(1, |network| network.hosts())
     }
 
     /// One of them; `None`: the one that the system chooses.
     pub fn address(self, number: u32) -> Option<IpAddr> {
-        match self {
-            Self::One => None,
-            Self::Network { first, count } => {
-                let number = number % count.max(1);
-                Some(match first {
-                    IpAddr::V4(first) => Ipv4Addr::from_bits(first.to_bits() + number).into(),
-                    IpAddr::V6(first) => {
-                        Ipv6Addr::from_bits(first.to_bits() + u128::from(number)).into()
-                    }
-                })
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hosts_of_a_network_are_requestors() {
-        let sources = Sources::network("127.0.0.0/8").unwrap();
-        assert_eq!(sources.count(), (1 << 24) - 2);
-        assert_eq!(sources.address(0), Some("127.0.0.1".parse().unwrap()));
-        assert_eq!(sources.address(299), Some("127.0.1.44".parse().unwrap()));
-        let sources = Sources::network("2001:db8::/64").unwrap();
-        assert_eq!(sources.count(), u32::MAX);
-        assert_eq!(sources.address(1), Some("2001:db8::2".parse().unwrap()));
-        let one = Sources::network("::1").unwrap();
-        assert_eq!((one.count(), one.address(7)), (1, "::1".parse().ok()));
-        assert_eq!(Sources::network("127.0.0.0/33"), None);
-        assert_eq!(Sources::network("loopback"), None);
+        self.0.map(|network| network.of(number).ip())
     }
 }

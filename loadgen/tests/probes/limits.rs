@@ -1,6 +1,7 @@
 //! Limits of connections and queries: found, and told when they are not those expected.
 
 use std::sync::atomic::AtomicBool;
+use std::thread;
 
 use leaseq_loadgen::fault::FaultKind;
 use leaseq_loadgen::probes::{self, Outcome};
@@ -60,9 +61,19 @@ fn limits_that_are_as_expected_hold() {
     assert!(other.starts_with("not tested"), "{other}");
 }
 
+/// Does it with what a limit really is and what is expected, in all cases at the same time.
+fn in_each_case(cases: [(u32, u32); 2], test: impl Fn(u32, u32) + Sync) {
+    thread::scope(|scope| {
+        for (really, expected) in cases {
+            let test = &test;
+            scope.spawn(move || test(really, expected));
+        }
+    });
+}
+
 #[test]
 fn every_limit_that_is_smaller_or_larger_is_found_and_is_a_fault() {
-    for (really, expected) in [(7, 10), (10, 7)] {
+    in_each_case([(7, 10), (10, 7)], |really, expected| {
         let server = Server::start(limited(really, 0, really), active());
         let text = format!("max-connections = {expected}\nmax-queries-per-connection = {expected}");
         let outcome = probe(&server, &text);
@@ -83,12 +94,12 @@ fn every_limit_that_is_smaller_or_larger_is_found_and_is_a_fault() {
         let faults = outcome.faults.iter();
         let told: Vec<_> = faults.map(|fault| (fault.kind, &*fault.query)).collect();
         assert_eq!(told, whats.map(|what| (FaultKind::Limit, what)));
-    }
+    });
 }
 
 #[test]
 fn a_wrong_limit_of_one_requestor_is_found() {
-    for (really, expected) in [(3, 5), (5, 3)] {
+    in_each_case([(3, 5), (5, 3)], |really, expected| {
         let server = Server::start(limited(20, really, 8), ActiveSettings::default());
         let text = format!("max-connections-per-requestor = {expected}");
         let outcome = probe(&server, &text);
@@ -103,7 +114,7 @@ fn a_wrong_limit_of_one_requestor_is_found() {
             );
             assert_eq!(found(&outcome, what), (served.as_str(), false));
         }
-    }
+    });
 }
 
 #[test]
@@ -138,4 +149,21 @@ fn an_interrupted_test_tells_nothing() {
     let scenario: Scenario = toml::from_str("[limits]\nmax-connections = 5").unwrap();
     let outcome = probes::limits(&scenario, &server.servers, &AtomicBool::new(true));
     assert_eq!(outcome, Outcome::default());
+}
+
+#[test]
+fn limits_are_found_on_tls_too() {
+    let settings = ActiveSettings {
+        insecure: false,
+        ..active()
+    };
+    let server = Server::start_secure(limited(6, 0, 3), settings);
+    let expected = "max-connections = 6\nmax-queries-per-connection = 3";
+    let outcome = probe(&server, expected);
+    assert_eq!(wrong(&outcome), [""; 0], "{outcome:#?}");
+    let (served, _) = found(&outcome, "max-connections v4");
+    assert_eq!(served, "6 served, 1 of them active, the next one refused");
+    let expected = "max-connections = 5\nmax-queries-per-connection = 4";
+    let outcome = probe(&server, expected);
+    assert_eq!(wrong(&outcome).len(), 4, "{outcome:#?}");
 }

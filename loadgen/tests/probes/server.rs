@@ -7,16 +7,20 @@ use leaseq_engine::{Engine, EngineConfig, Listeners};
 use leaseq_feed::ndjson;
 use leaseq_loadgen::data::{Inventory, Source};
 use leaseq_loadgen::probes::{Outcome, Servers};
+use leaseq_loadgen::scenario::TlsFiles;
 use leaseq_requestor::Family;
-use leaseq_session::{ActiveSettings, Limits, RequestorRule, Settings};
+use leaseq_requestor::tls::TlsClient;
+use leaseq_session::{ActiveSettings, Limits, RequestorRule, Settings, TlsSettings};
 use leaseq_store::{Options, Store, SyncMode, Topology};
 use tempfile::TempDir;
+
+use crate::certificates::Certificates;
 
 /// Bindings of each family: those of a relay are told in several turns, all of them are more than a connection's buffers
 /// hold.
 const SOURCE: Source = Source::MadeUp {
-    relays: 20,
-    bindings_per_relay: 1_000,
+    relays: 60,
+    bindings_per_relay: 300,
     cltt: 1_790_000_000,
     valid: 1 << 30,
 };
@@ -29,7 +33,17 @@ pub struct Server {
 }
 
 impl Server {
+    /// On TCP without TLS.
     pub fn start(limits: Limits, active: ActiveSettings) -> Self {
+        Self::start_as(limits, active, false)
+    }
+
+    /// On TLS only.
+    pub fn start_secure(limits: Limits, active: ActiveSettings) -> Self {
+        Self::start_as(limits, active, true)
+    }
+
+    fn start_as(limits: Limits, active: ActiveSettings, is_secure: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let options = Options {
             sync: SyncMode::Never,
@@ -59,7 +73,15 @@ impl Server {
             ..EngineConfig::default()
         };
         let rule = |network: &str| Arc::new(RequestorRule::all(network.parse().unwrap()));
+        let certificates = Certificates::new(dir.path());
+        let secure = TlsSettings {
+            config: certificates.server(),
+            bulk_required: true,
+            handshake_timeout: Duration::from_secs(60),
+            max_handshakes: 32,
+        };
         let settings = Arc::new(Settings {
+            tls: is_secure.then_some(secure),
             limits,
             active,
             requestors: vec![rule("127.0.0.0/8"), rule("::1/128")],
@@ -70,7 +92,7 @@ impl Server {
         let servers = Servers {
             v4: Some(engine.addresses().dhcp4_tcp[0]),
             v6: Some(engine.addresses().dhcp6_tcp[0]),
-            tls: None,
+            tls: is_secure.then(|| client(&certificates.files)),
             inventory4,
             inventory6,
         };
@@ -90,6 +112,12 @@ impl Drop for Server {
             store.stop().unwrap();
         }
     }
+}
+
+fn client(files: &TlsFiles) -> TlsClient {
+    let [ca, certificate, key] =
+        [&files.ca, &files.certificate, &files.key].map(|path| std::fs::read(path).unwrap());
+    TlsClient::new(&ca, &certificate, &key, &files.server_name).unwrap()
 }
 
 /// Active leasequery without TLS.

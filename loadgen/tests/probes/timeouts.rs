@@ -95,6 +95,29 @@ fn timeouts_that_are_as_expected_hold_and_nobody_suffers() {
 }
 
 #[test]
+fn timeouts_hold_on_tls_too() {
+    let limits = Limits {
+        max_connections: 100,
+        data_timeout: Duration::from_secs(1),
+        ..Limits::default()
+    };
+    let settings = ActiveSettings {
+        insecure: false,
+        send_timeout: Duration::from_secs(1),
+        idle_timeout: Duration::from_secs(1),
+        ..active()
+    };
+    let server = Server::start_secure(limits, settings);
+    let outcome = probe(
+        &server,
+        "bulk-idle = \"1s\"\nbulk-send = \"1s\"\nactive-send = \"1s\"\nactive-idle = \"1s\"\ninnocent = 2",
+    );
+    assert_eq!(wrong(&outcome), [""; 0], "{outcome:#?}");
+    let all = IDLE.len() + BULK.len() + ACTIVE.len() + KEEPALIVE.len() + 2;
+    assert_eq!(outcome.findings.len(), 2 * all);
+}
+
+#[test]
 fn a_server_that_waits_longer_than_expected_is_found() {
     let server = start(4_000, 4_000, 4_000);
     let outcome = probe(
@@ -139,9 +162,9 @@ fn each_timeout_is_judged_by_itself() {
     // Only one of the four is other than expected, each in turn.
     let expected = "bulk-idle = \"1s\"\nbulk-send = \"1s\"\nactive-send = \"1s\"\nactive-idle = \"1s\"\ninnocent = 0";
     let cases: [([u64; 3], Vec<&str>); 3] = [
-        ([3_900, 1_000, 1_000], [&IDLE[..], &BULK[..1]].concat()),
-        ([1_000, 3_900, 1_000], vec![ACTIVE[0]]),
-        ([1_000, 1_000, 3_900], KEEPALIVE.to_vec()),
+        ([4_500, 1_000, 1_000], [&IDLE[..], &BULK[..1]].concat()),
+        ([1_000, 4_500, 1_000], vec![ACTIVE[0]]),
+        ([1_000, 1_000, 4_500], KEEPALIVE.to_vec()),
     ];
     thread::scope(|scope| {
         for (milliseconds, whats) in cases {
