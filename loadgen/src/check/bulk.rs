@@ -304,7 +304,7 @@ impl BulkCheck {
             let mut versions = expected.versions(oldest, newest);
             !versions.any(|version| expected.may_be_over(inventory, row, version, upto))
         };
-        if !is_leased(row) {
+        if !inventory.is_global(row) || !is_leased(row) {
             return false;
         }
         // A lease that is told only beside another one has to be there if that one is leased.

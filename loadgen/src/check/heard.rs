@@ -27,7 +27,8 @@ pub(super) enum Scope {
 }
 
 impl Scope {
-    /// Changes of the rows of a query.
+    /// Changes of the rows of a query. A lease that is told only beside another one of its client need not be told when that
+    /// one is over.
     pub(super) fn of(schedule: Option<&Schedule>, rows: Rows<'_>, total: u32) -> Self {
         let Some(schedule) = schedule else {
             return Self::Nothing;
@@ -35,9 +36,9 @@ impl Scope {
         if rows.len() == total as usize {
             return Self::All;
         }
-        let mut firsts: Vec<u32> = rows
-            .iter()
-            .filter_map(|row| schedule.first(row))
+        let direct = (0..rows.len()).filter(|place| rows.is_direct(*place));
+        let mut firsts: Vec<u32> = direct
+            .filter_map(|place| schedule.first(rows.get(place)?))
             .filter_map(|first| u32::try_from(first).ok())
             .collect();
         firsts.sort_unstable();
@@ -78,7 +79,7 @@ pub(super) struct Heard {
     lost: BTreeSet<u64>,
     /// Lost changes beyond those.
     more_lost: u64,
-    /// Bindings that are over, and not since which change.
+    /// Bindings that were told without their version: those that are over.
     ended: AHashMap<u32, Ended>,
 }
 

@@ -28,7 +28,7 @@ pub(super) struct Told6 {
     /// Its place among the rows that the query is about.
     pub(super) place: usize,
     pub(super) is_live: bool,
-    /// Which version; `None`: a lease that is over, without a word about the change that ended it.
+    /// Which version; `None`: a lease that is over, without a word about the change that ended it, or an endless one.
     pub(super) version: Option<Version>,
 }
 
@@ -227,7 +227,16 @@ impl<'j, 'a> Judge<'j, 'a> {
     ) -> Option<Told6> {
         self.live += 1;
         let version = match self.version_of(row, lease, oldest) {
-            Ok(version) => version,
+            Ok(Some(version)) => version,
+            Ok(None) => {
+                self.is_unsure = true;
+                return Some(Told6 {
+                    row,
+                    place,
+                    is_live: true,
+                    version: None,
+                });
+            }
             Err((kind, text)) => {
                 self.is_unsure = true;
                 self.fault(kind, &text);
@@ -255,28 +264,22 @@ impl<'j, 'a> Judge<'j, 'a> {
         })
     }
 
-    /// Which version of a live lease is told: the newest one with such lifetimes.
+    /// Which version of a live lease is told: the newest one with such lifetimes. `None`: nothing tells.
     fn version_of(
         &self,
         row: u32,
         lease: &Lease<'_>,
         oldest: Version,
-    ) -> Result<Version, (FaultKind, String)> {
+    ) -> Result<Option<Version>, (FaultKind, String)> {
         let (expected, inventory) = (self.expected, self.inventory);
         let newest = expected.latest(row, expected.submitted(Family::V6));
         let first = inventory.first(row);
         let mark = self.mark.filter(|mark| expected.is_of(mark.number, row));
         let lives = |version| expected.life(inventory, row, version) != Life::Ended;
-        // What has run out, or never does, has no gap.
-        let gap = match (lease.valid(), lease.preferred()) {
-            (INFINITY, _) | (_, 0) => None,
-            (valid, preferred) => valid.checked_sub(preferred),
-        };
         let valid = first.valid.unwrap_or(INFINITY);
-        let is_told = |version: &Version| match gap {
-            None => mark.is_none_or(|mark| mark.number == *version),
-            Some(gap) if *version == 0 => gap == valid.saturating_sub(first.preferred),
-            Some(gap) => gap == lifetime_gap(*version, valid),
+        let not_leased = || {
+            let text = format!("told as leased, expected {}", expected.describe(newest));
+            (FaultKind::Different, text)
         };
         let lifetimes = || {
             let (valid, preferred) = (lease.valid(), lease.preferred());
@@ -286,21 +289,47 @@ impl<'j, 'a> Judge<'j, 'a> {
             let text = format!("preferred for longer than valid: {}", lifetimes());
             return Err((FaultKind::Times, text));
         }
+        if (lease.valid() == INFINITY) != (valid == INFINITY) {
+            return Err((FaultKind::Times, format!("valid lifetime: {}", lifetimes())));
+        }
+        if valid == INFINITY {
+            // Such lifetimes are the same in each version, so only the mark tells.
+            let lives = |version: &Version| lives(*version);
+            return match mark {
+                Some(mark) => Ok(Some(mark.number).filter(lives)),
+                None if expected
+                    .versions(oldest, newest)
+                    .any(|version| lives(&version)) =>
+                {
+                    Ok(None)
+                }
+                None => Err(not_leased()),
+            };
+        }
+        let is_told =
+            |version: &Version| match (lease.valid() - lease.preferred(), lease.preferred()) {
+                // It has run out, and so has the gap.
+                (_, 0) => {
+                    let is_marked = mark.is_some_and(|mark| mark.number == *version);
+                    self.check_times(row, *version, is_marked, lease).is_ok()
+                }
+                (gap, _) if *version == 0 => gap == valid.saturating_sub(first.preferred),
+                (gap, _) => gap == lifetime_gap(*version, valid),
+            };
         let mut versions = expected
             .versions(oldest, newest)
             .filter(|version| lives(*version));
         if let Some(version) = versions.find(&is_told) {
-            return Ok(version);
+            return Ok(Some(version));
         }
         let older = expected.versions(0, oldest).take(MOST_OLDER);
         // Of a binding that often changes not all older versions are looked at, but always the first one.
         let older = older.chain([0]).filter(|version| lives(*version));
         if let Some(version) = older.filter(|version| *version < oldest).find(is_told) {
-            return Ok(version);
+            return Ok(Some(version));
         }
         if !expected.versions(oldest, newest).any(lives) {
-            let text = format!("told as leased, expected {}", expected.describe(newest));
-            return Err((FaultKind::Different, text));
+            return Err(not_leased());
         }
         let text = format!(
             "lifetimes that the store never had: {}, expected {}",
@@ -365,11 +394,12 @@ impl<'j, 'a> Judge<'j, 'a> {
             mark.number <= newest && expected.is_of(mark.number, row) && may_be_over(&mark.number)
         });
         self.has_mark |= mark.is_some();
-        if mark.is_none()
-            && !expected
+        let may_be = mark.is_some()
+            || expected
                 .versions(oldest, newest)
                 .any(|version| may_be_over(&version))
-        {
+            || self.may_have_gone(row, place, upto);
+        if !may_be {
             let text = format!(
                 "told as ended, expected leased, {}",
                 expected.describe(newest)
@@ -385,13 +415,31 @@ impl<'j, 'a> Judge<'j, 'a> {
         })
     }
 
+    /// A client that is not behind the relay agent any more, since its lease there is over, is told as over with all it has.
+    fn may_have_gone(&self, row: u32, place: usize, upto: i64) -> bool {
+        let (expected, inventory) = (self.expected, self.inventory);
+        let rows = expected.rows(inventory);
+        let submitted = expected.submitted(Family::V6);
+        let mut siblings = inventory.client(row).iter().take(MOST_TOGETHER);
+        !rows.is_direct(place)
+            && siblings.all(|sibling| {
+                let place = rows.place(sibling).filter(|place| rows.is_direct(*place));
+                place.is_none()
+                    || expected
+                        .ended(inventory, sibling, 0, submitted, upto)
+                        .is_some()
+            })
+    }
+
     /// What the message tells of the client as a whole.
     fn end(&mut self) {
         self.name = None;
         let Some(row) = self.row else { return };
         let (expected, inventory) = (self.expected, self.inventory);
         // It is what the client said last, and that may have been about a lease that another message tells.
-        let holds = self.relay_data_holds
+        let is_told = self.live > 0 || self.relay_data.hops().next().is_some();
+        let holds = !is_told
+            || self.relay_data_holds
             || inventory
                 .client(row)
                 .iter()

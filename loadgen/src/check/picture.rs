@@ -11,7 +11,7 @@ pub struct Picture {
     pub(super) ended: Vec<Ended>,
 }
 
-/// A binding that is over, and not since which change.
+/// A binding that was told, but not in which version; nearly always one that is over, without the change that ended it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ended {
     pub(super) row: u32,

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::expected::{Expected, Version};
 use super::heard::{Heard, Scope};
 use super::judge6::{MOST_TOGETHER, Told6};
-use super::picture::Picture;
+use super::picture::{Ended, Picture};
 use super::{NAMED, OnFault, SLACK, judge4, judge6};
 use crate::data::Inventory;
 use crate::fault::FaultKind;
@@ -100,6 +100,7 @@ impl StreamCheck {
                     let one = One {
                         row: told.row,
                         version: told.version,
+                        is_live: told.is_active,
                     };
                     self.hear(&inventory, one, event, received, &mut changes, fault);
                 }
@@ -125,6 +126,7 @@ impl StreamCheck {
                     let one = One {
                         row: lease.row,
                         version: lease.version,
+                        is_live: lease.is_live,
                     };
                     self.hear(&inventory, one, event, received, &mut changes, fault);
                 }
@@ -175,7 +177,11 @@ impl StreamCheck {
         changes: &mut Changes,
         fault: OnFault<'_>,
     ) {
-        let One { row, version } = one;
+        let One {
+            row,
+            version,
+            is_live,
+        } = one;
         let oldest = self.oldest(row);
         if let Some(version) = version.filter(|version| *version < oldest) {
             let (name, expected) = (inventory.name(row), &self.expected);
@@ -185,9 +191,17 @@ impl StreamCheck {
             return;
         }
         let ended = version.is_none().then(|| {
-            let upto = i64::from(received.0) + SLACK;
-            self.expected
-                .ended(inventory, row, oldest, self.submitted(), upto)
+            let (submitted, upto) = (self.submitted(), i64::from(received.0) + SLACK);
+            if is_live {
+                // An endless lease may be any version.
+                let newest = self.expected.latest(row, submitted);
+                return Some(Ended {
+                    row,
+                    oldest,
+                    newest,
+                });
+            }
+            self.expected.ended(inventory, row, oldest, submitted, upto)
         });
         let Some(schedule) = self.expected.schedule.clone() else {
             return;
@@ -205,7 +219,7 @@ impl StreamCheck {
                 }
             }
             (None, Some(ended)) => {
-                if ended.oldest == ended.newest && ended.newest > oldest {
+                if !is_live && ended.oldest == ended.newest && ended.newest > oldest {
                     changes.push(ended.newest);
                 }
                 heard.hear_end(&schedule, &self.scope, ended);
@@ -234,7 +248,9 @@ impl StreamCheck {
         let upto = i64::from(received.0) + SLACK;
         let submitted = self.submitted();
         for row in rows.iter().filter(|row| !told.contains(row)) {
-            let is_in_scope = self.expected.rows(inventory).place(row).is_some();
+            let in_scope = self.expected.rows(inventory);
+            let place = in_scope.place(row);
+            let is_in_scope = place.is_some_and(|place| in_scope.is_direct(place));
             let ended = self
                 .expected
                 .ended(inventory, row, self.oldest(row), submitted, upto);
@@ -302,4 +318,5 @@ impl StreamCheck {
 struct One {
     row: u32,
     version: Option<Version>,
+    is_live: bool,
 }

@@ -58,9 +58,14 @@ impl Content {
 
     /// The remote-id in option 82.
     pub(crate) fn remote_id4(&self) -> Option<Vec<u8>> {
+        self.suboption(suboption::REMOTE_ID).map(<[u8]>::to_vec)
+    }
+
+    /// A sub-option of option 82.
+    pub(crate) fn suboption(&self, code: u8) -> Option<&[u8]> {
         let mut options = SubOptions::unchecked(self.relay_info.as_deref()?);
-        let found = options.find(|(code, _)| *code == suboption::REMOTE_ID);
-        found.map(|(_, value)| value.to_vec())
+        let found = options.find(|(found, _)| *found == code);
+        found.map(|(_, value)| value)
     }
 
     /// Appends the line, as it was at first or as a change makes it.

@@ -4,10 +4,14 @@
 //! [exported](Source::Export). A *row* is the number of a lease: in DHCPv4 an address, in DHCPv6 an address or a delegated
 //! prefix of a client.
 
+mod export;
 mod line;
+mod lists;
 mod made_up;
+mod parse;
 mod rows;
 mod seen;
+mod table;
 pub mod topology;
 
 use std::fmt;
@@ -22,6 +26,7 @@ use thiserror::Error;
 use crate::changes::Change;
 use crate::changes::mark::{CLIENT_FQDN, HOST_NAME};
 use crate::scenario::By;
+use export::Export;
 pub(crate) use line::Content;
 use made_up::MadeUp;
 pub use rows::Rows;
@@ -71,6 +76,24 @@ pub enum DataError {
         /// How many there may be.
         most: u32,
     },
+    /// A file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A line of an export is no lease.
+    #[error("{}:{line}: {reason}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Its line, from 1 on.
+        line: u64,
+        /// What was expected.
+        reason: String,
+    },
     /// No relays or no bindings.
     #[error("expected relays with bindings, found none")]
     Empty,
@@ -93,7 +116,7 @@ pub enum LeaseKey<'a> {
 }
 
 /// A binding as it was before any change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct First {
     /// It is leased, whether or not the lease has run out.
     pub(crate) is_active: bool,
@@ -115,6 +138,7 @@ pub struct Inventory {
 #[derive(Debug)]
 enum Kind {
     MadeUp(MadeUp),
+    Export(Box<Export>),
 }
 
 impl Inventory {
@@ -136,7 +160,7 @@ impl Inventory {
                 cltt,
                 valid,
             )?),
-            Source::Export { .. } => return Err(DataError::Empty),
+            Source::Export { path } => Kind::Export(Box::new(Export::load(family, path)?)),
         };
         Ok(Self { family, kind })
     }
@@ -152,6 +176,7 @@ impl Inventory {
     pub fn len(&self) -> u32 {
         match &self.kind {
             Kind::MadeUp(made_up) => made_up.len(),
+            Kind::Export(export) => export.len(),
         }
     }
 
@@ -175,6 +200,7 @@ impl Inventory {
             (_, By::Address | By::Hwaddr | By::ClientId) => 0,
             (_, By::Link) if self.family == Family::V4 => 0,
             (Kind::MadeUp(made_up), _) => made_up.relays(),
+            (Kind::Export(export), by) => export.targets(by),
         }
     }
 
@@ -213,8 +239,9 @@ impl Inventory {
             return Rows::range(0, 0);
         };
         match (&self.kind, by) {
-            (Kind::MadeUp(_), By::All) => Rows::range(0, self.len()),
+            (_, By::All) => Rows::range(0, self.len()),
             (Kind::MadeUp(made_up), _) => made_up.rows_of(target),
+            (Kind::Export(export), by) => export.rows_of(by, target),
         }
     }
 
@@ -256,6 +283,7 @@ impl Inventory {
     pub fn find(&self, key: LeaseKey<'_>) -> Option<u32> {
         match &self.kind {
             Kind::MadeUp(made_up) => made_up.find(key),
+            Kind::Export(export) => export.find(key),
         }
     }
 
@@ -263,15 +291,23 @@ impl Inventory {
     pub(crate) fn find4_in(&self, address: Ipv4Addr, vpn: &[u8]) -> Option<u32> {
         match vpn {
             [] | [255] => self.find(LeaseKey::V4(address)),
-            _ => None,
+            vpn => match &self.kind {
+                Kind::MadeUp(_) => None,
+                Kind::Export(export) => export.find_in(IpAddr::V4(address), None, vpn),
+            },
         }
     }
 
     /// Appends the NDJSON line, with its line end, that puts a row into a store: as it was at first, or as a change makes it.
     /// Nothing, if there is no such row.
     pub fn line(&self, row: u32, change: Option<Change>, out: &mut String) {
-        if let Some(content) = self.content(row) {
-            content.write(self.first(row), change, out);
+        match &self.kind {
+            Kind::MadeUp(made_up) => {
+                if let Some(content) = made_up.content(row) {
+                    content.write(made_up.first(row), change, out);
+                }
+            }
+            Kind::Export(export) => export.write(row, change, out),
         }
     }
 
@@ -286,6 +322,7 @@ impl Inventory {
     pub(crate) fn content(&self, row: u32) -> Option<Content> {
         match &self.kind {
             Kind::MadeUp(made_up) => made_up.content(row),
+            Kind::Export(export) => export.content(row),
         }
     }
 
@@ -293,6 +330,7 @@ impl Inventory {
     pub(crate) fn first(&self, row: u32) -> First {
         match &self.kind {
             Kind::MadeUp(made_up) => made_up.first(row),
+            Kind::Export(export) => export.first(row),
         }
     }
 
@@ -301,6 +339,7 @@ impl Inventory {
     pub(crate) fn is_same4(&self, row: u32, seen: &Seen4<'_>) -> bool {
         match &self.kind {
             Kind::MadeUp(made_up) => made_up.is_same4(row, seen),
+            Kind::Export(export) => export.is_same4(row, seen),
         }
     }
 
@@ -309,6 +348,7 @@ impl Inventory {
     pub(crate) fn is_duid(&self, row: u32, duid: &[u8]) -> bool {
         match &self.kind {
             Kind::MadeUp(made_up) => made_up.is_duid(row, duid),
+            Kind::Export(export) => export.is_duid(row, duid),
         }
     }
 
@@ -317,6 +357,7 @@ impl Inventory {
     pub(crate) fn is_relay_data(&self, row: u32, relay_data: &RelayData<'_>) -> bool {
         match &self.kind {
             Kind::MadeUp(made_up) => made_up.is_relay_data(row, relay_data),
+            Kind::Export(export) => export.is_relay_data(row, relay_data),
         }
     }
 
@@ -325,6 +366,15 @@ impl Inventory {
     pub(crate) fn client(&self, row: u32) -> Rows<'_> {
         match &self.kind {
             Kind::MadeUp(made_up) => made_up.client(row),
+            Kind::Export(export) => export.client(row),
+        }
+    }
+
+    /// The row is in the global VPN, which bulk queries ask about.
+    pub(crate) fn is_global(&self, row: u32) -> bool {
+        match &self.kind {
+            Kind::MadeUp(_) => true,
+            Kind::Export(export) => export.is_global(row),
         }
     }
 
@@ -332,6 +382,7 @@ impl Inventory {
     pub(crate) fn has_names(&self) -> bool {
         match &self.kind {
             Kind::MadeUp(_) => false,
+            Kind::Export(_) => true,
         }
     }
 
@@ -339,18 +390,26 @@ impl Inventory {
     pub(crate) fn is_configured(&self, _row: u32) -> bool {
         match &self.kind {
             Kind::MadeUp(_) => true,
+            Kind::Export(_) => false,
         }
     }
 
     fn target_id(&self, by: By, target: u32) -> Option<Vec<u8>> {
         match &self.kind {
             Kind::MadeUp(made_up) => made_up.target_id(by, target),
+            Kind::Export(export) => export.target_id(by, target).map(<[u8]>::to_vec),
         }
     }
 
     fn link(&self, target: u32) -> Option<Ipv6Addr> {
         match &self.kind {
             Kind::MadeUp(_) => Some(made_up::link(target)),
+            Kind::Export(export) => {
+                let octets = export.target_id(By::Link, target)?;
+                octets
+                    .first_chunk::<16>()
+                    .map(|octets| Ipv6Addr::from(*octets))
+            }
         }
     }
 }

@@ -44,6 +44,12 @@ pub(crate) struct Hop<'a> {
 }
 
 impl<'a> Hop<'a> {
+    /// Its options, as on the wire, one after the other, without RELAY_MSG.
+    pub(crate) fn options(&self) -> impl Iterator<Item = (u16, &'a [u8])> + use<'a> {
+        let options = self.relay.options.iter();
+        options.filter(|(code, _)| *code != code6::RELAY_MSG)
+    }
+
     /// All its options, if RELAY_MSG is not among them.
     pub(crate) fn octets(&self) -> Option<&'a [u8]> {
         let options = self.relay.options;

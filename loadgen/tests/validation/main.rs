@@ -2,5 +2,6 @@
 //! found.
 
 mod bulk;
+mod export;
 mod rig;
 mod stream;

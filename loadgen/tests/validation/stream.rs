@@ -22,18 +22,18 @@ const PLAN6: Plan = Plan {
 };
 
 /// Someone who follows, and what is found wrong with what he is told.
-struct Follower {
+pub struct Follower {
     requestor: Requestor,
     core: Active,
-    check: StreamCheck,
+    pub check: StreamCheck,
     octets: Vec<u8>,
-    faults: Faults,
+    pub faults: Faults,
     /// Numbers of changes told, in order.
     changes: Vec<u64>,
 }
 
 impl Follower {
-    fn new(rig: &mut Rig, by: By, relay: u32, picture: &Picture, since: Option<u32>) -> Self {
+    pub fn new(rig: &mut Rig, by: By, relay: u32, picture: &Picture, since: Option<u32>) -> Self {
         let query = rig.query(by, relay);
         let since = since.map(leaseq_wire::time::UnixSeconds);
         let request = query.active_request(9, since).unwrap();
@@ -65,12 +65,12 @@ impl Follower {
         taken.unwrap();
     }
 
-    fn hear_all(&mut self, rig: &Rig) {
+    pub fn hear_all(&mut self, rig: &Rig) {
         rig.committed();
         while self.hear(rig, 64 << 10) {}
     }
 
-    fn end(&mut self) -> &Faults {
+    pub fn end(&mut self) -> &Faults {
         let faults = &mut self.faults;
         self.check
             .end(&mut |kind, text, _: &[u8]| faults.push((kind, text)));
@@ -79,7 +79,7 @@ impl Follower {
 }
 
 /// Everything that can be followed.
-fn queries(rig: &Rig) -> Vec<(By, u32)> {
+pub fn queries(rig: &Rig) -> Vec<(By, u32)> {
     let mut queries = rig.bulk_queries();
     queries.retain(|(by, _)| *by != By::All);
     queries.push((By::All, 0));
