@@ -9,7 +9,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_uring::Runtime;
 
-use super::{Message, Shared, WorkError, ticker};
+use super::prepare::{Shared, WorkError};
+use super::{Message, ticker};
 use crate::measure::Times;
 use crate::net::channel::{Buffers, OpenLinks};
 use crate::relay::context::{Beat, Context, Random};
