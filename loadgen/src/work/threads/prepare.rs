@@ -213,14 +213,11 @@ fn can_ask(group: &Group, inventory: &Inventory) -> Result<(), WorkError> {
         family: family_name(inventory.family()),
     };
     let query = inventory.query(by, 0, &requestor_duid(0));
-    if is_bulk
-        && !query
-            .as_ref()
-            .is_some_and(|query| query.bulk_request(1).is_ok())
-    {
+    let asked = query.as_ref();
+    if is_bulk && asked.is_none_or(|query| query.bulk_request(1).is_err()) {
         return Err(missing("bulk"));
     }
-    if is_active && !query.is_some_and(|query| query.active_request(1, None).is_ok()) {
+    if is_active && asked.is_none_or(|query| query.active_request(1, None).is_err()) {
         return Err(missing("active"));
     }
     Ok(())
