@@ -13,6 +13,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 
 use crate::live::{View, summary};
+use crate::report;
 use crate::run::{self, Interrupt};
 use crate::scenario::built_in;
 use crate::scenario::read::{self, Named, Override};
@@ -32,6 +33,7 @@ const BAD_USAGE: u8 = 2;
   leaseq-loadgen list                      the built-in scenarios
   leaseq-loadgen run storm                 starts a server, fills it, lets 500 relays recover at once
   leaseq-loadgen run storm --relays 5000 --bindings-per-relay 1000 --json storm.json
+  leaseq-loadgen report storm.json --html storm.html
 
 Exit status: 0 all validated; 1 a fault was found; 2 bad usage, a bad scenario, or nothing to run it with."
 )]
@@ -44,6 +46,8 @@ struct Cli {
 enum Command {
     /// Run a scenario, against a server of its own or one that runs already
     Run(Box<RunArguments>),
+    /// Make a capacity report of results: one HTML page
+    Report(ReportArguments),
     /// List the built-in scenarios
     List,
 }
@@ -117,6 +121,22 @@ struct RunArguments {
     quiet: bool,
 }
 
+/// Makes one self-contained HTML page of results: plots, a fitted model, tables for other sizes, and a comparison of two or
+/// more results.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  leaseq-loadgen run sweep --json sweep.json
+  leaseq-loadgen report sweep.json --html sweep.html
+  leaseq-loadgen report before.json after.json --html compared.html")]
+struct ReportArguments {
+    /// Results of runs, as written by `run --json`
+    #[arg(required = true, value_name = "RESULT.json")]
+    results: Vec<PathBuf>,
+    /// The page
+    #[arg(long, value_name = "REPORT.html", default_value = "report.html")]
+    html: PathBuf,
+}
+
 /// Runs the program with these arguments, its own name first.
 pub fn main<I>(arguments: I) -> ExitCode
 where
@@ -135,16 +155,30 @@ where
     };
     let done = match cli.command {
         Command::Run(arguments) => run(&arguments),
+        Command::Report(arguments) => make_report(&arguments),
         Command::List => list(),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(FAULT),
         Err(error) => {
-            eprintln!("leaseq-loadgen: {error:#}");
+            eprintln!("leaseq-loadgen: {}", with_causes(&error));
             ExitCode::from(BAD_USAGE)
         }
     }
+}
+
+/// An error with its causes, but for those that it tells itself.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut told = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if told.is_empty() {
+            told = cause;
+        } else if !told.contains(&cause) {
+            told = format!("{told}: {cause}");
+        }
+    }
+    told
 }
 
 impl RunArguments {
@@ -230,6 +264,12 @@ fn run(arguments: &RunArguments) -> anyhow::Result<bool> {
     }
     print(&summary::of(&result));
     Ok(result.is_valid())
+}
+
+fn make_report(arguments: &ReportArguments) -> anyhow::Result<bool> {
+    let results = report::read_all(&arguments.results)?;
+    report::write(&results, &arguments.html)?;
+    Ok(true)
 }
 
 fn list() -> anyhow::Result<bool> {

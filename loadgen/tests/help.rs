@@ -19,6 +19,7 @@ fn help_of_each_command() {
     for command in [
         &["--help"][..],
         &["run", "--help"],
+        &["report", "--help"],
         &["list", "--help"],
         &["list"],
     ] {
@@ -58,6 +59,16 @@ fn bad_usage_and_bad_scenarios_end_with_2() {
         (
             &["run", "storm", "--json", "/does/not/exist/x.json"],
             "leaseq-loadgen: --json /does/not/exist/x.json: expected a directory /does/not/exist, found none\n",
+        ),
+        (
+            &["report", "/does/not/exist.json"],
+            "leaseq-loadgen: /does/not/exist.json: cannot be read: No such file or directory (os error 2)\n",
+        ),
+        (
+            &["report", file],
+            &format!(
+                "leaseq-loadgen: {file}: expected the JSON that a run writes, but it is no JSON"
+            ),
         ),
         (
             &["frobnicate"],

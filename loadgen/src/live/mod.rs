@@ -59,6 +59,7 @@ pub struct View {
 enum To {
     Terminal(Option<Board>),
     Lines,
+    Caller(Box<dyn FnMut(&Sample)>),
     Nobody,
 }
 
@@ -70,6 +71,12 @@ impl View {
             true => To::Terminal(None),
             false => To::Lines,
         })
+    }
+
+    /// Gives every sample to a caller.
+    #[must_use]
+    pub fn calling(caller: impl FnMut(&Sample) + 'static) -> Self {
+        Self::to(To::Caller(Box::new(caller)))
     }
 
     /// Shows nothing.
@@ -91,7 +98,7 @@ impl View {
         match &self.to {
             To::Terminal(Some(board)) => board.above(text),
             To::Terminal(None) | To::Lines => eprintln!("{text}"),
-            To::Nobody => {}
+            To::Caller(_) | To::Nobody => {}
         }
     }
 
@@ -156,7 +163,7 @@ impl View {
 
     /// An interval is over.
     pub(crate) fn interval(
-        &self,
+        &mut self,
         sample: &Sample,
         total: &Measures,
         faults: &BTreeMap<FaultKind, u64>,
@@ -168,9 +175,10 @@ impl View {
             stage: self.stage,
             duration: self.duration,
         };
-        match &self.to {
+        match &mut self.to {
             To::Terminal(Some(board)) => board.show(&so_far),
             To::Lines => eprintln!("{}", line::of(&so_far)),
+            To::Caller(caller) => caller(sample),
             To::Terminal(None) | To::Nobody => {}
         }
     }

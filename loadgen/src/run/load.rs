@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::here::Workers;
 use super::site::Site;
 use super::{Interrupt, RunError, bottleneck, probing, require, samples};
 use crate::changes::{Driven, Driver};
@@ -19,6 +18,7 @@ use crate::scenario::{Behaviour, Group, Rounds, Scenario};
 use crate::server::OwnError;
 use crate::work::board::{Board, Phase};
 use crate::work::plan::{Plan, Progress};
+use crate::work::processes::{Workers, how_many};
 use crate::work::threads::schedule;
 
 /// How often the coordinator looks around.
@@ -114,14 +114,16 @@ pub(super) fn run(
         processes: 1,
         interval: scenario.interval,
     };
-    let workers = Workers::start(&plan, site.inventories.clone());
-    while !workers.is_ready() {
+    let mut workers = Workers::start(&plan, how_many(scenario), site.inventories.clone())?;
+    while !workers.ready()? {
         if interrupt.is_asked() {
             board.set_phase(Phase::Stopping);
             break;
         }
         thread::sleep(LOOK);
     }
+    let mut pids = workers.pids();
+    pids.push(std::process::id());
     let machine = Machine::new();
     let (places, endless) = places(scenario, site);
     let begin = Instant::now() + LEAD;
@@ -134,8 +136,8 @@ pub(super) fn run(
         workers,
         places,
         endless,
-        generator: Sampler::new(&[std::process::id()]),
-        samples: samples::Samples::default(),
+        generator: Sampler::new(&pids),
+        samples: samples::Samples::new(scenario.interval.get()),
         latest: Progress::default(),
         begin,
         changed: begin,
@@ -154,7 +156,10 @@ impl Run<'_> {
     fn begin(&mut self) -> std::io::Result<()> {
         let board = &self.board;
         board.set_begin_ns(now_ns() + LEAD.as_nanos() as u64);
-        if let (Some(changes), Some(feed)) = (&self.scenario.changes, &self.site.feed) {
+        // Unless it was interrupted before.
+        if board.phase() == Phase::Preparing
+            && let (Some(changes), Some(feed)) = (&self.scenario.changes, &self.site.feed)
+        {
             let sides = self.site.inventories.values().filter_map(|inventory| {
                 let schedule = schedule(self.scenario, inventory)?;
                 Some((inventory.clone(), Arc::new(schedule)))
@@ -172,10 +177,7 @@ impl Run<'_> {
         let patience = self.scenario.patience.get();
         while !self.latest.is_finished {
             thread::sleep(LOOK);
-            let Some(told) = self.workers.poll() else {
-                break;
-            };
-            for progress in told {
+            for progress in self.workers.poll()? {
                 self.take(progress, view);
             }
             self.look_at_server();

@@ -5,7 +5,6 @@
 //! from it over the [board](crate::work::board) only.
 
 mod bottleneck;
-mod here;
 mod interrupt;
 mod load;
 mod probing;
@@ -25,7 +24,7 @@ use crate::result::{Environment, FORMAT, Point, RunResult};
 use crate::scenario::read::Named;
 use crate::scenario::{Kind, Scenario};
 use crate::server::OwnError;
-use crate::work::threads::WorkError;
+use crate::work::processes::WorkersError;
 
 pub use interrupt::Interrupt;
 use site::Site;
@@ -41,7 +40,7 @@ pub enum RunError {
     Data(#[from] DataError),
     /// Relays cannot be at work.
     #[error(transparent)]
-    Work(#[from] WorkError),
+    Workers(#[from] WorkersError),
     /// TLS of the probes.
     #[error("tls: {0}")]
     Tls(String),
