@@ -10,8 +10,10 @@ use common::{Run, Setup};
 use leaseq_loadgen::fault::FaultKind;
 use leaseq_loadgen::measure::Count;
 use leaseq_loadgen::result::State;
+use leaseq_loadgen::scenario::By;
 use leaseq_loadgen::work::board::Phase;
 use leaseq_loadgen::work::plan::{Outcome, Plan};
+use leaseq_loadgen::work::threads;
 use leaseq_wire::{OutBuf, frame, v4};
 
 /// A server that has every connection served by `serve`, with the transaction id of its query.
@@ -215,4 +217,17 @@ fn those_whose_time_has_not_come_end_when_the_run_settles() {
     let outcome = run.finish(&mut |_| board.set_phase(Phase::Settling));
     assert_eq!(outcome.first_faults, []);
     assert_eq!(outcome.groups[0].measures.counted(Count::Connections), 0);
+}
+
+#[test]
+fn what_cannot_be_asked_is_no_run() {
+    let server = server(|_, _| unreachable!("nobody asks"));
+    let mut run = run(server, "");
+    let group = &mut run.plan.scenario.group[0];
+    group.by = Some(By::Link);
+    let error = threads::run(&run.plan, &mut |_| {}).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "group relays: there is no bulk query by Link in DHCPv4"
+    );
 }

@@ -70,6 +70,12 @@ impl BulkCheck {
         self.first_base
     }
 
+    /// Addresses (DHCPv4) and leases (DHCPv6) told so far.
+    #[must_use]
+    pub fn leases(&self) -> u64 {
+        self.leases
+    }
+
     /// Something of the answer has been told. That a query ended with a failure is noted (nothing is missing then), but is no
     /// fault here.
     pub fn told(&mut self, event: &Event<'_>, received: UnixSeconds, fault: OnFault<'_>) {

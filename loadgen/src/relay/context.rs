@@ -17,7 +17,7 @@ use crate::data::Inventory;
 use crate::net::channel::{Buffers, OpenLinks};
 use crate::net::source::SourceNetwork;
 use crate::relay::report::Report;
-use crate::relay::udp;
+use crate::relay::{follow, udp};
 use crate::scenario::{By, Group};
 use crate::work::board::{Board, Phase};
 
@@ -74,6 +74,8 @@ pub struct Context {
     pub random: Random,
     /// Who asks over UDP for the group's places on this thread.
     pub askers: udp::Askers,
+    /// How its followers on this thread follow.
+    pub following: follow::Shared,
 }
 
 impl Context {

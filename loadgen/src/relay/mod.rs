@@ -2,8 +2,10 @@
 
 pub mod answers;
 pub mod context;
+pub mod follow;
 pub mod parallel;
 pub mod recover;
+pub mod recover_then_follow;
 pub mod report;
 pub mod rude;
 pub mod udp;
@@ -100,9 +102,10 @@ fn relay_of(context: &Context, place: u32, turn: u64) -> Option<u32> {
 async fn run(context: &Rc<Context>, round: &Round) {
     match context.group.behaviour {
         Behaviour::Recover => recover::run(context, round).await,
+        Behaviour::Follow => follow::run(context, round).await,
+        Behaviour::RecoverThenFollow => recover_then_follow::run(context, round).await,
         Behaviour::Udp => udp::run(context, round).await,
         Behaviour::Parallel => parallel::run(context, round).await,
-        behaviour if !behaviour.is_polite() => rude::run(context, round).await,
-        _ => {}
+        _ => rude::run(context, round).await,
     }
 }

@@ -105,6 +105,7 @@ async fn ask(
         if running.is_empty() {
             break;
         }
+        let mut bindings = 0;
         let received = link
             .receive(&mut |octets| {
                 if !*is_answered {
@@ -115,11 +116,12 @@ async fn ask(
                 answers.push(octets, &mut |event| {
                     // The core has found the transaction id to be that of one that runs.
                     if let Some(asked) = running.iter_mut().find(|asked| asked.xid == event.xid()) {
-                        told(context, asked, &event, now);
+                        bindings += told(context, asked, &event, now);
                     }
                 })
             })
             .await;
+        report.count(Count::Bindings, bindings);
         if let Err(error) = received {
             if (*is_answered || !error.is_end())
                 && let Some(kind) = error.kind()
@@ -146,26 +148,27 @@ async fn ask(
     Ok(())
 }
 
-fn told(context: &Context, asked: &mut Asked, event: &Event<'_>, received: UnixSeconds) {
+/// Gives how many bindings were told.
+fn told(context: &Context, asked: &mut Asked, event: &Event<'_>, received: UnixSeconds) -> u64 {
     let report = &context.report;
     let Some(mut check) = asked.check.take() else {
-        return;
+        return 0;
     };
     let mut fault = |kind: FaultKind, text: String, octets: &[u8]| {
         report.fault(kind, asked.relay, asked.words(), text, octets);
     };
+    let before = check.leases();
     check.told(event, received, &mut fault);
-    let Event::Done(done) = event else {
-        asked.check = Some(check);
-        return;
-    };
-    if let Some(status) = done.failure() {
-        fault(FaultKind::Status, status.to_string(), done.message);
-        return;
+    let told = check.leases() - before;
+    match event {
+        Event::Done(done) => match done.failure() {
+            Some(status) => fault(FaultKind::Status, status.to_string(), done.message),
+            None => {
+                check.end(now(), &mut fault);
+                report.count(Count::Recoveries, 1);
+            }
+        },
+        _ => asked.check = Some(check),
     }
-    let end = check.end(now(), &mut fault);
-    report.measure(|measures| {
-        measures.count(Count::Recoveries, 1);
-        measures.count(Count::Bindings, end.leases);
-    });
+    told
 }

@@ -132,6 +132,7 @@ async fn ask(
     let mut answers = Answers::like(query);
     answers.add(xid);
     let mut failure = None;
+    let mut counted = 0;
     let sent = Instant::now();
     link.send(&request).await?;
     while answers.running() > 0 {
@@ -152,6 +153,9 @@ async fn ask(
                 })
             })
             .await;
+        // All the time, not at the end: many answers that come at a time end together.
+        report.count(Count::Bindings, check.leases() - counted);
+        counted = check.leases();
         if let Err(error) = received {
             if (*is_answered || !error.is_end())
                 && let Some(kind) = error.kind()
@@ -173,7 +177,6 @@ async fn ask(
             report.measure(|measures| {
                 measures.recovery.record(recovery);
                 measures.count(Count::Recoveries, 1);
-                measures.count(Count::Bindings, end.leases);
             });
             let picture = end.picture;
             Some(Recovered { base_time, picture })

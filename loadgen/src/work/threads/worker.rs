@@ -9,10 +9,12 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_uring::Runtime;
 
-use super::{Message, Shared, WorkError, ticker};
+use super::prepare::{Shared, WorkError};
+use super::{Message, ticker};
 use crate::measure::Times;
 use crate::net::channel::{Buffers, OpenLinks};
 use crate::relay::context::{Beat, Context, Random};
+use crate::relay::follow::Shared as Followers;
 use crate::relay::report::{Report, ThreadReport};
 use crate::relay::run_place;
 use crate::relay::udp::Askers;
@@ -184,6 +186,7 @@ fn contexts(
                 beats: beats.clone(),
                 random: seed,
                 askers: Askers::default(),
+                following: Followers::default(),
             }))
         })
         .collect()
