@@ -2,7 +2,7 @@
 //! is not enough of first.
 
 use super::html::Html;
-use super::model::{Model, Models, Standing};
+use super::model::{Cpu, Model, Models, Standing};
 use super::number::{NONE, count, octets, percent, seconds, significant, times};
 use super::plots::largest_storm;
 use super::systems::System;
@@ -22,15 +22,7 @@ pub fn write(system: &System<'_>, models: &Models, html: &mut Html) {
         return;
     };
     html.leaf("h3", &[], &system.name);
-    if [
-        &models.recovery,
-        &models.cpu,
-        &models.resident,
-        &models.streams,
-    ]
-    .into_iter()
-    .all(|model| model.is_err())
-    {
+    if models.recovery.is_err() && models.cpu.is_err() && models.resident.is_err() {
         html.leaf(
             "p",
             &[("class", "missing")],
@@ -68,7 +60,7 @@ impl Planner<'_> {
                 ("Of it not mapped", Align::Number),
                 ("Changes/s", Align::Number),
                 ("Cores for changes", Align::Number),
-                ("Saturates first", Align::Text),
+                ("Saturates first", Align::Wide),
             ],
         );
         for relays in RELAYS {
@@ -92,9 +84,7 @@ impl Planner<'_> {
                         );
                     }
                     row.push(Cell::from(count(changes)));
-                    row.push(said(&self.models.streams, changes, changes, |cores| {
-                        significant(cores, 2)
-                    }));
+                    row.push(self.cores(changes, changes));
                     row.push(self.saturates(relays, each, changes).into());
                     table.row(row);
                 }
@@ -105,49 +95,69 @@ impl Planner<'_> {
 
     fn storm(&self, relays: f64, each: f64) -> Vec<Cell> {
         let stored = relays * each;
-        let cores = |within: f64| {
-            said(&self.models.cpu, relays, stored, |cpu| {
-                significant(cpu / within, 2)
-            })
+        let of = |model: &Result<Model, String>, first, second, text: fn(f64) -> String| match model
+        {
+            Ok(model) => said(model.at(first, second), model.standing(first, second), text),
+            Err(_) => unknown(NONE),
+        };
+        let cores = |within: f64| match &self.models.cpu {
+            Ok(cpu) => {
+                let (seconds, standing) = cpu.storm(relays, stored);
+                said(seconds / within, standing, |cores| {
+                    significant(rounded(cores), 2)
+                })
+            }
+            Err(_) => unknown(NONE),
         };
         vec![
-            said(&self.models.recovery, relays, stored, |time| {
+            of(&self.models.recovery, relays, stored, |time| {
                 seconds(rounded(time))
             }),
             cores(30.0),
             cores(60.0),
-            said(&self.models.resident, stored, relays, |memory| {
-                octets(rounded(memory))
+            of(&self.models.resident, stored, relays, |memory| {
+                octets(memory)
             }),
-            said(&self.models.anonymous, stored, relays, |memory| {
-                octets(rounded(memory))
+            of(&self.models.anonymous, stored, relays, |memory| {
+                octets(memory)
             }),
         ]
     }
 
+    /// Cores for changes that go to relays in so many messages.
+    fn cores(&self, changes: f64, messages: f64) -> Cell {
+        match &self.models.cpu {
+            Ok(cpu) => {
+                let (cpus, standing) = cpu.changes(changes, messages);
+                said(cpus, standing, |cores| significant(rounded(cores), 2))
+            }
+            Err(_) => unknown(NONE),
+        }
+    }
+
     /// What this machine has too little of, the scarcest first; else what the recovery waits for.
     fn saturates(&self, relays: f64, each: f64, changes: f64) -> String {
-        let known = |model: &Result<Model, String>, first: f64, second: f64| {
-            let model = model.as_ref().ok()?;
-            (model.standing(first, second) != Standing::NotMeasured)
-                .then(|| model.at(first, second))
+        let measured = |(value, standing): (f64, Standing)| {
+            (standing != Standing::NotMeasured).then_some(value)
         };
+        let stored = relays * each;
+        let memory = self.models.resident.as_ref().ok();
+        let memory = memory
+            .and_then(|model| measured((model.at(stored, relays), model.standing(stored, relays))));
+        let cpus = self
+            .models
+            .cpu
+            .as_ref()
+            .ok()
+            .and_then(|cpu| measured(cpu.changes(changes, changes)));
         let resources = [
-            (
-                "memory",
-                known(&self.models.resident, relays * each, relays),
-                self.environment.memory as f64,
-            ),
+            ("memory", memory, self.environment.memory as f64),
             (
                 "open files",
                 Some(relays + OTHER_FILES),
                 self.environment.open_files as f64,
             ),
-            (
-                "CPU, for changes",
-                known(&self.models.streams, changes, changes),
-                f64::from(self.environment.cpus),
-            ),
+            ("CPU, for changes", cpus, f64::from(self.environment.cpus)),
         ];
         let mut short: Vec<(&str, f64)> = resources
             .into_iter()
@@ -178,16 +188,10 @@ impl Planner<'_> {
         for relays in RELAYS {
             let mut row = vec![Cell::from(count(relays)).heading()];
             // Where every change went to the same number of relays, the model does not know what a message costs.
-            let apart = self
-                .models
-                .streams
-                .as_ref()
-                .is_ok_and(|model| model.sum.used.contains(&2));
+            let apart = self.models.cpu.as_ref().is_ok_and(Cpu::knows_messages);
             row.extend(CHANGES.map(|changes| match apart {
-                true => said(&self.models.streams, changes, changes * relays, |cores| {
-                    significant(cores, 2)
-                }),
-                false => Cell::from(NOT_MEASURED).class("unknown"),
+                true => self.cores(changes, changes * relays),
+                false => unknown(NOT_MEASURED),
             }));
             table.row(row);
         }
@@ -196,24 +200,19 @@ impl Planner<'_> {
 }
 
 /// A figure of a model, marked by how far it is from what was measured.
-fn said(
-    model: &Result<Model, String>,
-    first: f64,
-    second: f64,
-    text: impl Fn(f64) -> String,
-) -> Cell {
-    let Ok(model) = model else {
-        return Cell::from(NONE).class("unknown");
-    };
-    let value = model.at(first, second);
-    match model.standing(first, second) {
-        _ if !value.is_finite() => Cell::from(NONE).class("unknown"),
+fn said(value: f64, standing: Standing, text: impl Fn(f64) -> String) -> Cell {
+    match standing {
+        _ if !value.is_finite() => unknown(NONE),
         Standing::Measured => text(value).into(),
         Standing::Extrapolated => {
             Cell::from(format!("{} extrapolated", text(value))).class("extrapolated")
         }
-        Standing::NotMeasured => Cell::from(NOT_MEASURED).class("unknown"),
+        Standing::NotMeasured => unknown(NOT_MEASURED),
     }
+}
+
+fn unknown(text: &str) -> Cell {
+    Cell::from(text).class("unknown")
 }
 
 /// A model is not more exact than two digits.
@@ -231,30 +230,29 @@ pub fn limit_of_recovery(system: &System<'_>) -> String {
     let Some(seen) = largest_storm(&system.observations) else {
         return "not known: no storm was measured".into();
     };
-    let (point, cpus) = (seen.point, f64::from(seen.result.environment.cpus));
-    let machine = point.bottleneck.machine;
-    let server = point
-        .server
-        .map(|usage| usage.cpu_seconds / point.seconds / cpus)
-        .filter(|share| share.is_finite());
-    match server {
-        Some(server) if server >= 0.8 => format!(
+    let all = f64::from(seen.result.environment.cpus);
+    let (server, generator) = seen.cpus();
+    let share = |cpus: f64| (cpus / all).min(1.0);
+    match server.filter(|server| server.is_finite() && all > 0.0) {
+        Some(server) if share(server) >= 0.8 => format!(
             "CPU of the server ({} of the machine\u{2019}s)",
-            percent(server)
+            percent(share(server))
         ),
-        Some(server) if seen.result.environment.same_machine && machine >= 0.8 => {
+        Some(server)
+            if seen.result.environment.same_machine && share(server + generator) >= 0.8 =>
+        {
             format!(
-                "CPU, shared with the generator (server {}, all {})",
-                percent(server),
-                percent(machine)
+                "CPU, shared with the generator (server {}, generator {} of the machine\u{2019}s)",
+                percent(share(server)),
+                percent(share(generator))
             )
         }
-        _ if !point.bottleneck.reasons.is_empty() => {
+        _ if !seen.point.bottleneck.reasons.is_empty() => {
             "the generator: a faster one may show more".into()
         }
         Some(server) => format!(
-            "none of them: the server used {} of the CPUs",
-            percent(server)
+            "not the CPU as a whole: the server used {} of it",
+            percent(share(server))
         ),
         None => "not known: the server\u{2019}s CPU was not measured".into(),
     }
@@ -280,8 +278,8 @@ mod tests {
             value: 0.1 + relays * 1e-4 + told * 1e-6,
         })
         .to_vec();
-        let model = Ok(Model {
-            sum: fit(&rows, &[&[0, 1, 2]]).unwrap(),
+        let model = Model {
+            sum: fit(&rows, &[]).unwrap(),
             ranges: [
                 Range {
                     from: 100.0,
@@ -290,11 +288,15 @@ mod tests {
                 Range { from: 1e4, to: 1e6 },
             ],
             remark: None,
-        });
+        };
         let text = |first, second| {
             format!(
                 "{:?}",
-                said(&model, first, second, |value| significant(value, 2))
+                said(
+                    model.at(first, second),
+                    model.standing(first, second),
+                    |value| significant(value, 2)
+                )
             )
         };
         assert!(

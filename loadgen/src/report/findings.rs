@@ -95,8 +95,8 @@ fn faults(systems: &[System<'_>]) -> Table {
             ("Group", Align::Text),
             ("Relay", Align::Number),
             ("Query", Align::Text),
-            ("What was wrong", Align::Text),
-            ("Octets", Align::Text),
+            ("What was wrong", Align::Wide),
+            ("Octets", Align::Wide),
         ],
     );
     for (file, result) in systems.iter().flat_map(|system| &system.results) {

@@ -4,6 +4,8 @@ use super::fit::linear::{Row, Sum, fit};
 use super::fit::scalability::{self, Law};
 use super::number::{octets, percent, seconds, short};
 use super::observe::{Observation, Storm};
+use crate::measure::Count;
+use crate::result::Usage;
 
 /// How far beyond the measured range a model is still asked.
 const REACH: f64 = 10.0;
@@ -13,14 +15,12 @@ const REACH: f64 = 10.0;
 pub struct Models {
     /// Seconds of a storm, of relays and bindings told.
     pub recovery: Result<Model, String>,
-    /// CPU seconds of the server in a storm, of the same.
-    pub cpu: Result<Model, String>,
+    /// CPU seconds of the server, of all that it did.
+    pub cpu: Result<Cpu, String>,
     /// Resident memory, of bindings stored and connections.
     pub resident: Result<Model, String>,
     /// Memory beside mapped files, of the same.
     pub anonymous: Result<Model, String>,
-    /// CPU of the server, of changes and messages a second.
-    pub streams: Result<Model, String>,
     /// Bindings a second, of connections.
     pub throughput: Result<(Law, Range), String>,
 }
@@ -49,6 +49,187 @@ impl Model {
         self.ranges[0]
             .standing(first)
             .max(self.ranges[1].standing(second))
+    }
+}
+
+/// What the server's CPU time goes to.
+#[derive(Debug)]
+pub struct Cpu {
+    /// The fit; its terms are those of [`Term`], in their order.
+    pub sum: Sum,
+    relays: Range,
+    bindings: Range,
+    changes: Range,
+    messages: Range,
+}
+
+/// Terms of the server's CPU time: how many there were of each in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Term {
+    /// Seconds.
+    Seconds,
+    /// Bulk answers.
+    Recoveries,
+    /// Bindings told by them.
+    Bindings,
+    /// Changes taken from the feed.
+    Changes,
+    /// Messages of streams.
+    Messages,
+    /// UDP queries answered.
+    Udp,
+}
+
+/// All of them.
+pub const TERMS: [Term; 6] = [
+    Term::Seconds,
+    Term::Recoveries,
+    Term::Bindings,
+    Term::Changes,
+    Term::Messages,
+    Term::Udp,
+];
+
+impl Cpu {
+    /// CPU seconds of a storm, and whether that was measured.
+    #[must_use]
+    pub fn storm(&self, relays: f64, bindings: f64) -> (f64, Standing) {
+        let cpu = self.cost(Term::Recoveries) * relays + self.cost(Term::Bindings) * bindings;
+        (
+            cpu,
+            self.relays
+                .standing(relays)
+                .max(self.bindings.standing(bindings)),
+        )
+    }
+
+    /// CPU seconds a second for changes that are told to relays, and whether that was measured.
+    #[must_use]
+    pub fn changes(&self, changes: f64, messages: f64) -> (f64, Standing) {
+        let cpus = self.cost(Term::Seconds)
+            + self.cost(Term::Changes) * changes
+            + self.cost(Term::Messages) * messages;
+        (
+            cpus,
+            self.changes
+                .standing(changes)
+                .max(self.messages.standing(messages)),
+        )
+    }
+
+    /// It is known what a message costs beside its change.
+    #[must_use]
+    pub fn knows_messages(&self) -> bool {
+        self.sum.used.contains(&(Term::Messages as usize))
+            && self.sum.used.contains(&(Term::Changes as usize))
+    }
+
+    fn cost(&self, term: Term) -> f64 {
+        self.sum
+            .coefficients
+            .get(term as usize)
+            .copied()
+            .unwrap_or_default()
+    }
+
+    fn of(observations: &[Observation<'_>]) -> Result<Self, String> {
+        let seen: Vec<_> = observations
+            .iter()
+            .filter(|seen| !seen.is_special && seen.point.seconds > 0.0)
+            .filter_map(|seen| Some((seen, seen.point.server?.cpu_seconds)))
+            .collect();
+        let rows: Vec<Row> = seen
+            .iter()
+            .map(|(seen, cpu)| Row {
+                terms: TERMS.map(|term| term.of(seen)).to_vec(),
+                value: *cpu,
+            })
+            .collect();
+        // Idling costs little, a message goes along with its change, and a relay with its bindings.
+        let expendable = [
+            Term::Seconds,
+            Term::Messages,
+            Term::Recoveries,
+            Term::Udp,
+            Term::Changes,
+        ]
+        .map(|term| term as usize);
+        let sum = fit(&rows, &expendable).ok_or_else(|| {
+            format!(
+                "There are too few different points with the server\u{2019}s CPU time, polite relays and no TLS ({}); it needs one more \
+                 than there are kinds of work.",
+                rows.len()
+            )
+        })?;
+        let range = |value: &dyn Fn(&Observation<'_>) -> f64| {
+            Range::of(
+                seen.iter()
+                    .map(|(seen, _)| value(seen))
+                    .filter(|value| *value > 0.0),
+            )
+        };
+        let a_second =
+            |term: Term| move |seen: &Observation<'_>| term.of(seen) / seen.point.seconds;
+        Ok(Self {
+            sum,
+            relays: range(&|seen| seen.bulk.map_or(0.0, |bulk| bulk.connections)),
+            bindings: range(&|seen| Term::Bindings.of(seen)),
+            changes: range(&a_second(Term::Changes)),
+            messages: range(&a_second(Term::Messages)),
+        })
+    }
+}
+
+impl Term {
+    /// How much of it there was.
+    fn of(self, seen: &Observation<'_>) -> f64 {
+        let counted = |count: Count| seen.total.counted(count) as f64;
+        match self {
+            Self::Seconds => seen.point.seconds,
+            Self::Recoveries => counted(Count::Recoveries),
+            Self::Bindings => counted(Count::Bindings),
+            Self::Changes => seen
+                .point
+                .changes
+                .as_ref()
+                .map_or(0.0, |changes| changes.acknowledged as f64),
+            Self::Messages => counted(Count::StreamMessages),
+            Self::Udp => counted(Count::UdpAnswers),
+        }
+    }
+
+    /// In a formula.
+    #[must_use]
+    pub fn symbol(self) -> &'static str {
+        match self {
+            Self::Seconds => "u0\u{b7}seconds",
+            Self::Recoveries => "c1\u{b7}recoveries",
+            Self::Bindings => "c2\u{b7}bindings",
+            Self::Changes => "u1\u{b7}changes",
+            Self::Messages => "u2\u{b7}messages",
+            Self::Udp => "q\u{b7}UDP queries",
+        }
+    }
+
+    fn parameter(self, cost: f64) -> Parameter {
+        let of = |name, thing: &str| {
+            (
+                name,
+                format!(
+                    "{} {thing} ({} a core and second)",
+                    small(cost),
+                    inverse(cost)
+                ),
+            )
+        };
+        match self {
+            Self::Seconds => ("u0", format!("{} of a core for being there", percent(cost))),
+            Self::Recoveries => of("c1", "a relay that recovers"),
+            Self::Bindings => of("c2", "a binding told"),
+            Self::Changes => of("u1", "a change taken"),
+            Self::Messages => of("u2", "a message of a stream"),
+            Self::Udp => of("q", "a UDP query"),
+        }
     }
 }
 
@@ -124,76 +305,45 @@ pub fn storms<'a>(observations: &'a [Observation<'a>]) -> Vec<(&'a Observation<'
     }
 }
 
-const STORM: &[&[usize]] = &[&[0, 1, 2], &[0, 2]];
-const MEMORY: &[&[usize]] = &[&[0, 1, 2], &[0, 1], &[0, 2]];
-const STREAMS: &[&[usize]] = &[&[0, 1, 2], &[0, 1]];
-
 /// Fits all models to the points of a system.
 #[must_use]
 pub fn models(observations: &[Observation<'_>]) -> Models {
-    let storms = storms(observations);
-    let of_storms = |value: &dyn Fn(&Observation<'_>, &Storm) -> Option<f64>| -> Vec<[f64; 3]> {
-        storms
+    let storms: Vec<[f64; 3]> = storms(observations)
+        .iter()
+        .map(|(_, storm)| [storm.relays, storm.bindings, storm.seconds])
+        .collect();
+    let memory = |value: fn(&Usage) -> u64| {
+        let rows: Vec<[f64; 3]> = observations
             .iter()
-            .filter_map(|(seen, storm)| Some([storm.relays, storm.bindings, value(seen, storm)?]))
-            .collect()
+            .filter_map(|seen| {
+                let octets = value(seen.point.server.as_ref()?) as f64;
+                Some([seen.point.bindings as f64, seen.connections, octets])
+            })
+            .collect();
+        model(
+            &rows,
+            &[2, 1],
+            "points with the server\u{2019}s memory",
+            "Bindings and connections grew together, or only one of them differs: all growth is counted as that of one.",
+        )
     };
-    let of_memory = |value: &dyn Fn(&Observation<'_>) -> Option<f64>| -> Vec<[f64; 3]> {
-        observations
-            .iter()
-            .filter_map(|seen| Some([seen.point.bindings as f64, seen.connections, value(seen)?]))
-            .collect()
-    };
-    let server = |seen: &Observation<'_>| seen.point.server;
-    let one_each = "All points have the same number of bindings a relay (or of relays), so that the cost of a relay is in that \
-                    of its bindings.";
-    let storm_of = "storms that differ in relays and in bindings";
     Models {
         recovery: model(
-            &of_storms(&|_, storm| Some(storm.seconds)),
-            STORM,
-            storm_of,
-            one_each,
+            &storms,
+            &[1],
+            "storms that differ in relays and in bindings",
+            "All points have the same number of bindings a relay, or of relays: the cost of a relay is in that of its bindings.",
         ),
-        cpu: model(
-            &of_storms(&|seen, storm| {
-                storm
-                    .is_alone
-                    .then(|| server(seen).map(|usage| usage.cpu_seconds))?
-            }),
-            STORM,
-            "storms with nothing beside them, and with the server's CPU time",
-            one_each,
-        ),
-        resident: model(
-            &of_memory(&|seen| server(seen).map(|usage| usage.resident_peak as f64)),
-            MEMORY,
-            "points with the server's memory",
-            "Bindings and connections grew together, or only one of them differs: all growth is counted as that of one.",
-        ),
-        anonymous: model(
-            &of_memory(&|seen| server(seen).map(|usage| usage.anonymous_peak as f64)),
-            MEMORY,
-            "points with the server's memory",
-            "Bindings and connections grew together, or only one of them differs: all growth is counted as that of one.",
-        ),
-        streams: model(
-            &observations
-                .iter()
-                .filter_map(|seen| seen.streams)
-                .map(|streams| [streams.changes, streams.messages, streams.server_cpus])
-                .collect::<Vec<_>>(),
-            STREAMS,
-            "rates of changes with followers, and the server's CPU time",
-            "Each change went to the same number of relays, so that the cost of telling it is in that of the change.",
-        ),
+        cpu: Cpu::of(observations),
+        resident: memory(|usage| usage.resident_peak),
+        anonymous: memory(|usage| usage.anonymous_peak),
         throughput: throughput(observations),
     }
 }
 
 fn model(
     rows: &[[f64; 3]],
-    choices: &[&[usize]],
+    expendable: &[usize],
     needed: &str,
     reduced: &str,
 ) -> Result<Model, String> {
@@ -204,7 +354,7 @@ fn model(
             value: *value,
         })
         .collect();
-    let sum = fit(&fitted, choices).ok_or_else(|| {
+    let sum = fit(&fitted, expendable).ok_or_else(|| {
         format!("There are too few different points ({}); it needs at least 3 {needed}, and 4 to tell both apart.", rows.len())
     })?;
     Ok(Model {
@@ -261,7 +411,7 @@ impl Models {
                 format!("{} a relay", seconds(c[1])),
                 format!(
                     "{} a binding told ({} bindings/s)",
-                    seconds_small(c[2]),
+                    small(c[2]),
                     inverse(c[2])
                 ),
             ],
@@ -270,21 +420,15 @@ impl Models {
 
     /// Parameters of the model of CPU.
     #[must_use]
-    pub fn cpu_parameters(model: &Model) -> Vec<Parameter> {
-        let c = &model.sum.coefficients;
-        parameters(
-            model,
-            ["c0", "c1", "c2"],
-            [
-                format!("{} of server CPU for any storm", seconds(c[0])),
-                format!("{} of server CPU a relay", seconds(c[1])),
-                format!(
-                    "{} of server CPU a binding told ({} bindings a core and second)",
-                    seconds_small(c[2]),
-                    inverse(c[2])
-                ),
-            ],
-        )
+    pub fn cpu_parameters(cpu: &Cpu) -> Vec<Parameter> {
+        TERMS
+            .into_iter()
+            .filter(|term| cpu.sum.used.contains(&(*term as usize)))
+            .map(|term| {
+                let (name, text) = term.parameter(cpu.cost(term));
+                (name, told(cpu.cost(term), text))
+            })
+            .collect()
     }
 
     /// Parameters of a model of memory.
@@ -301,41 +445,31 @@ impl Models {
             ],
         )
     }
-
-    /// Parameters of the model of streams.
-    #[must_use]
-    pub fn stream_parameters(model: &Model) -> Vec<Parameter> {
-        let c = &model.sum.coefficients;
-        parameters(
-            model,
-            ["u0", "u1", "u2"],
-            [
-                format!("{} of a core without changes", percent(c[0])),
-                format!("{} of server CPU a change", seconds_small(c[1])),
-                format!(
-                    "{} of server CPU a message told ({} a core and second)",
-                    seconds_small(c[2]),
-                    inverse(c[2])
-                ),
-            ],
-        )
-    }
 }
 
 /// Only those that take part: 0 for one that does not would read like a finding.
 fn parameters(model: &Model, names: [&'static str; 3], texts: [String; 3]) -> Vec<Parameter> {
-    let used = |index: &usize| model.sum.used.contains(index);
-    names
+    let costs = names
         .into_iter()
         .zip(texts)
-        .enumerate()
-        .filter(|(index, _)| used(index))
-        .map(|(_, both)| both)
+        .zip(&model.sum.coefficients)
+        .enumerate();
+    costs
+        .filter(|(index, _)| model.sum.used.contains(index))
+        .map(|(_, ((name, text), cost))| (name, told(*cost, text)))
         .collect()
 }
 
+/// A cost of nothing would read like a finding.
+fn told(cost: f64, text: String) -> String {
+    match cost > 0.0 {
+        true => text,
+        false => "too little to be told apart from the others".into(),
+    }
+}
+
 /// Costs may be below a microsecond.
-fn seconds_small(value: f64) -> String {
+fn small(value: f64) -> String {
     match value > 0.0 && value < 1e-6 {
         true => format!("{}\u{a0}ns", super::number::significant(value * 1e9, 3)),
         false => seconds(value),

@@ -1,7 +1,7 @@
 //! What a point says about each of the questions of the report.
 
 use crate::measure::{Count, Measures, Times};
-use crate::result::{GroupResult, Point, RunResult};
+use crate::result::{GroupResult, Point, RunResult, Usage};
 use crate::scenario::{Behaviour, Group, Kind, Rounds};
 
 /// A point of a result, looked at for what plots and models need.
@@ -19,8 +19,8 @@ pub struct Observation<'a> {
     pub storm: Option<Storm>,
     /// Bulk answers, in a storm or all the time.
     pub bulk: Option<Bulk>,
-    /// Changes were followed.
-    pub streams: Option<Streams>,
+    /// Relays did what says nothing about costs: they were rude, or used TLS.
+    pub is_special: bool,
 }
 
 /// All relays of the bulk groups recover at once, each once.
@@ -40,6 +40,27 @@ pub struct Storm {
     pub is_alone: bool,
 }
 
+impl Observation<'_> {
+    /// CPU of the server and of the generator in cores: the mean over a storm with nothing beside it, else the busiest
+    /// interval's.
+    #[must_use]
+    pub fn cpus(&self) -> (Option<f64>, f64) {
+        let seconds = self
+            .storm
+            .as_ref()
+            .filter(|storm| storm.is_alone)
+            .map(|storm| storm.seconds);
+        let of = |usage: &Usage| match seconds {
+            Some(seconds) => usage.cpu_seconds / seconds,
+            None => usage.peak_cpus,
+        };
+        (
+            self.point.server.as_ref().map(of),
+            of(&self.point.generator),
+        )
+    }
+}
+
 impl Storm {
     /// Bindings of each relay, on average.
     #[must_use]
@@ -57,17 +78,6 @@ pub struct Bulk {
     pub bindings_per_second: f64,
     /// Bindings of a query, on average.
     pub each: f64,
-}
-
-/// Changes that are followed, while nothing else goes on.
-#[derive(Clone, Copy, Debug)]
-pub struct Streams {
-    /// Changes a second that became durable.
-    pub changes: f64,
-    /// Messages a second that were told about them.
-    pub messages: f64,
-    /// CPU of the server, seconds a second.
-    pub server_cpus: f64,
 }
 
 /// Looks at each point of a result; probes of limits and timeouts have none that say anything about load.
@@ -114,7 +124,9 @@ fn of_point<'a>(result: &'a RunResult, point: &'a Point) -> Observation<'a> {
         connections,
         storm: storm(point, &groups),
         bulk: bulk(point, &groups),
-        streams: streams(point, &groups),
+        is_special: groups.iter().any(|(_, written)| {
+            written.is_none_or(|group| group.tls || !group.behaviour.is_polite())
+        }),
     }
 }
 
@@ -193,43 +205,5 @@ fn bulk(point: &Point, groups: &[(&GroupResult, Option<&Group>)]) -> Option<Bulk
         connections,
         bindings_per_second: rate,
         each: bindings / queries,
-    })
-}
-
-fn streams(point: &Point, groups: &[(&GroupResult, Option<&Group>)]) -> Option<Streams> {
-    let follows = groups.iter().any(|(_, written)| {
-        written.is_some_and(|group| {
-            matches!(
-                group.behaviour,
-                Behaviour::Follow | Behaviour::RecoverThenFollow
-            )
-        })
-    });
-    let changes = point.changes.as_ref()?;
-    if !follows || point.seconds <= 0.0 {
-        return None;
-    }
-    // Only intervals in which nothing but changes went on say what following costs.
-    let quiet: Vec<_> = point
-        .samples
-        .iter()
-        .filter(|sample| {
-            sample.messages_per_second > 0.0
-                && sample.bindings_per_second == 0.0
-                && sample.udp_per_second == 0.0
-        })
-        .filter_map(|sample| Some((sample.messages_per_second, sample.server_cpus?)))
-        .collect();
-    if quiet.len() < 3 {
-        return None;
-    }
-    let mean = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / quiet.len() as f64;
-    let asked = point.changes_per_second;
-    let made = changes.acknowledged as f64 / point.seconds;
-    Some(Streams {
-        // Settling is in the point's time, so that the mean over it is a little low where the rate asked for was kept.
-        changes: if made > asked * 0.8 { asked } else { made },
-        messages: mean(&mut quiet.iter().map(|(messages, _)| *messages)),
-        server_cpus: mean(&mut quiet.iter().map(|(_, cpus)| *cpus)),
     })
 }

@@ -120,6 +120,9 @@ impl Plot {
             if let Some(note) = &self.note {
                 html.leaf("p", &[("class", "note")], note);
             }
+            if self.series.iter().any(|series| series.drawn == Drawn::Line && has_columns(&series.points)) {
+                html.leaf("p", &[("class", "note")], "Where several points stand above one another, the line goes through their median.");
+            }
             html.element("details", &[], |html| {
                 html.leaf("summary", &[], "Figures");
                 self.table().write(html);
@@ -225,7 +228,7 @@ impl Plot {
         let class = format!("s{}", series.colour % COLOURS);
         if series.drawn != Drawn::Markers && places.len() > 1 {
             let mut path = String::new();
-            for (index, ((x, y), _)) in places.iter().enumerate() {
+            for (index, (x, y)) in medians(&places).into_iter().enumerate() {
                 path.push_str(&format!(
                     "{}{x:.1} {y:.1}",
                     if index == 0 { "M" } else { "L" }
@@ -267,7 +270,10 @@ impl Plot {
         let mut ends: Vec<(f64, &Series)> = self
             .series
             .iter()
-            .filter_map(|series| Some((self.places(series).last()?.0.1, series)))
+            .filter_map(|series| {
+                let places: Vec<_> = self.places(series).collect();
+                Some((medians(&places).last()?.1, series))
+            })
             .collect();
         ends.sort_by(|one, other| one.0.total_cmp(&other.0));
         let lowest = HEIGHT - BOTTOM;
@@ -361,6 +367,25 @@ impl Plot {
         }
         table
     }
+}
+
+fn has_columns(points: &[(f64, f64)]) -> bool {
+    points.windows(2).any(|pair| pair[0].0 == pair[1].0)
+}
+
+/// A point for each place from left to right: where several stand above one another, their median.
+fn medians(places: &[((f64, f64), (f64, f64))]) -> Vec<(f64, f64)> {
+    places
+        .chunk_by(|one, next| one.0.0 == next.0.0)
+        .map(|column| {
+            let mut ys: Vec<f64> = column.iter().map(|place| place.0.1).collect();
+            ys.sort_by(f64::total_cmp);
+            (
+                column[0].0.0,
+                f64::midpoint(ys[(ys.len() - 1) / 2], ys[ys.len() / 2]),
+            )
+        })
+        .collect()
 }
 
 fn line(html: &mut Html, class: &str, [x1, y1, x2, y2]: [f64; 4]) {

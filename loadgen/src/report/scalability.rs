@@ -2,7 +2,7 @@
 
 use super::fit::Quality;
 use super::html::Html;
-use super::model::{Model, Models, Parameter};
+use super::model::{Model, Models, Parameter, TERMS, Term};
 use super::number::{NONE, count, percent, short, significant};
 use super::systems::System;
 use super::table::{Align, Cell, Table};
@@ -28,7 +28,7 @@ fn of_system(models: &Models, html: &mut Html) {
         "Models and their errors",
         [
             ("What", Align::Text),
-            ("Model", Align::Text),
+            ("Model", Align::Wide),
             ("Points", Align::Number),
             ("R\u{b2}", Align::Number),
             ("Error, RMS", Align::Number),
@@ -61,12 +61,6 @@ fn of_system(models: &Models, html: &mut Html) {
         Models::recovery_parameters,
     );
     sum(
-        "Server CPU of a storm, C",
-        &["c0", "c1\u{b7}R", "c2\u{b7}R\u{b7}B"],
-        &models.cpu,
-        Models::cpu_parameters,
-    );
-    sum(
         "Resident memory, M",
         &["m0", "m1\u{b7}bindings", "m2\u{b7}connections"],
         &models.resident,
@@ -78,12 +72,27 @@ fn of_system(models: &Models, html: &mut Html) {
         &models.anonymous,
         Models::memory_parameters,
     );
-    sum(
-        "Server CPU of changes, u",
-        &["u0", "u1\u{b7}changes/s", "u2\u{b7}messages/s"],
-        &models.streams,
-        Models::stream_parameters,
-    );
+    match &models.cpu {
+        Ok(cpu) => {
+            let used: Vec<&str> = TERMS
+                .into_iter()
+                .filter(|term| cpu.sum.used.contains(&(*term as usize)))
+                .map(Term::symbol)
+                .collect();
+            row(
+                &mut table,
+                "CPU time of the server, C",
+                &used.join(" + "),
+                &cpu.sum.quality,
+            );
+            told.push((
+                "CPU time of the server, C",
+                Models::cpu_parameters(cpu),
+                None,
+            ));
+        }
+        Err(why) => missing.push(format!("No model of the server\u{2019}s CPU time. {why}")),
+    }
     match &models.throughput {
         Ok((law, range)) => {
             row(
@@ -169,7 +178,7 @@ fn row(table: &mut Table, what: &str, formula: &str, quality: &Quality) {
     let tenth = |share: f64| percent((share * 1_000.0).round() / 1_000.0);
     table.row(vec![
         Cell::from(what).heading(),
-        Cell::from(formula).class("formula"),
+        formula.into(),
         count(quality.points as f64).into(),
         quality
             .r_squared

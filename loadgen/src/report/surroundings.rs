@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use super::html::Html;
 use super::number::{NONE, count, octets, percent, seconds, short, significant};
-use super::plots::mean_cpus;
 use super::systems::System;
 use super::table::{Align, Cell, Table};
 use crate::measure::{Count, Times};
@@ -193,6 +192,7 @@ pub fn points(systems: &[System<'_>], html: &mut Html) {
                 (None, None) => NONE.into(),
             };
             let generator = point.generator.cpu_seconds / point.seconds;
+            let server_cpus = point.server.map(|usage| usage.cpu_seconds / point.seconds);
             table.row(vec![
                 Cell::from(name).heading(),
                 count(f64::from(point.relays)).into(),
@@ -203,7 +203,7 @@ pub fn points(systems: &[System<'_>], html: &mut Html) {
                 rate.into(),
                 three(&seen.total.propagation).into(),
                 three(&seen.total.udp).into(),
-                mean_cpus(seen)
+                server_cpus
                     .map_or(NONE.into(), |cpus| significant(cpus, 2))
                     .into(),
                 point

@@ -16,6 +16,8 @@ pub struct Table {
 pub enum Align {
     /// Words.
     Text,
+    /// Sentences.
+    Wide,
     /// Figures, by their ends.
     Number,
 }
@@ -161,6 +163,7 @@ impl Table {
 fn class(align: Align) -> &'static str {
     match align {
         Align::Text => "text",
+        Align::Wide => "text wide",
         Align::Number => "number",
     }
 }

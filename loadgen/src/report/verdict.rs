@@ -3,7 +3,7 @@
 use super::capacity::limit_of_recovery;
 use super::html::Html;
 use super::number::{count, elapsed, octets, seconds, short};
-use super::plots::{largest_storm, mean_cpus};
+use super::plots::largest_storm;
 use super::systems::System;
 use super::table::{Align, Cell, Table};
 use crate::measure::Count;
@@ -75,7 +75,7 @@ fn answer(system: &System<'_>, html: &mut Html) {
         );
     }
     let mut facts = vec![("bindings a second", short(storm.bindings / storm.seconds))];
-    facts.extend(mean_cpus(seen).map(|cpus| {
+    facts.extend(seen.cpus().0.map(|cpus| {
         (
             "cores used by the server",
             super::number::significant(cpus, 2),
@@ -112,7 +112,7 @@ fn runs(systems: &[System<'_>], html: &mut Html) {
             ("Began", Align::Text),
             ("Took", Align::Number),
             ("Points", Align::Number),
-            ("Validation", Align::Text),
+            ("Validation", Align::Wide),
         ],
     );
     for system in systems {

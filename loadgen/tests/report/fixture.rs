@@ -36,7 +36,7 @@ pub fn storm_seconds(relays: f64, each: f64) -> f64 {
 
 /// CPU seconds of the server in a storm.
 pub fn storm_cpu(relays: f64, each: f64) -> f64 {
-    0.02 + relays * 0.000_15 + relays * each * 0.000_001_1
+    relays * 0.000_15 + relays * each * 0.000_001_1
 }
 
 fn result(name: &str, server: Server, scenario: &str, points: Vec<Point>) -> RunResult {
@@ -127,7 +127,12 @@ fn storm_point(server: Server, relays: u32, each: u32) -> Point {
             seconds,
             measures,
         }],
-        server: Some(usage(storm_cpu(r, b) * server.cost, seconds, r * b, r)),
+        server: Some(usage(
+            (storm_cpu(r, b) + 0.01 * seconds) * server.cost,
+            seconds,
+            r * b,
+            r,
+        )),
         server_start: Some(0.4),
         generator: usage(storm_cpu(r, b), seconds, 0.0, r),
         bottleneck: bottleneck(0.9),
@@ -189,6 +194,7 @@ fn mixed_point(
 ) -> Point {
     let messages = changes * per_change;
     let cpus = (0.01 + changes * 0.000_03 + messages * 0.000_008) * server.cost;
+    let asked = udp * UDP_CPU * server.cost;
     let mut following = Measures {
         propagation: spread(0.004 + changes * 0.000_002, (messages * seconds) as u64),
         submitted_to_relay: spread(0.009, (messages * seconds) as u64),
@@ -209,6 +215,7 @@ fn mixed_point(
             ..Measures::default()
         };
         asking.count(Count::UdpQueries, (udp * seconds) as u64);
+        asking.count(Count::UdpAnswers, (udp * seconds) as u64);
         groups.push(GroupResult {
             name: "asking".into(),
             relays: 10,
@@ -252,7 +259,7 @@ fn mixed_point(
             ..ChangesResult::default()
         }),
         server: Some(usage(
-            cpus * seconds,
+            (cpus + asked) * seconds,
             seconds,
             f64::from(relays) * 100.0,
             f64::from(relays),
@@ -276,6 +283,57 @@ pub fn rates(server: Server) -> RunResult {
     let point = |(changes, per_change)| mixed_point(server, 1_000, changes, per_change, 0.0, 30.0);
     result("changes", server, MIXED, points.map(point).to_vec())
 }
+
+const TOGETHER: &str = r#"
+about = "Storms, followers, changes and UDP, all in one run."
+[changes]
+per-second = 50
+[[group]]
+name = "recovering"
+family = 4
+behaviour = "recover"
+by = "relay-id"
+[[group]]
+name = "following"
+family = 4
+behaviour = "follow"
+by = "relay-id"
+[[group]]
+name = "asking"
+family = 4
+behaviour = "udp"
+by = "address"
+rate = 200
+"#;
+
+/// Every combination, with everything in each run, as the built-in sweep does it.
+pub fn together(server: Server) -> RunResult {
+    let mut points = Vec::new();
+    for relays in [50, 150, 400] {
+        for each in [100, 1_000] {
+            for changes in [50.0, 400.0] {
+                for udp in [200.0, 2_000.0] {
+                    let storm = storm_point(server, relays, each);
+                    let mut point = mixed_point(server, relays, changes, 1.0, udp, 4.0);
+                    point.bindings = storm.bindings;
+                    point.bindings_per_relay = storm.bindings_per_relay;
+                    point.groups.extend(storm.groups);
+                    if let (Some(usage), Some(storm)) = (&mut point.server, storm.server) {
+                        usage.cpu_seconds +=
+                            storm_cpu(f64::from(relays), f64::from(each)) * server.cost;
+                        usage.resident_peak = storm.resident_peak;
+                        usage.anonymous_peak = storm.anonymous_peak;
+                    }
+                    points.push(point);
+                }
+            }
+        }
+    }
+    result("sweep", server, TOGETHER, points)
+}
+
+/// CPU seconds of a UDP query.
+const UDP_CPU: f64 = 0.000_02;
 
 /// UDP queries at several rates.
 pub fn udp(server: Server) -> RunResult {

@@ -97,7 +97,7 @@ fn start(measured: &[(f64, f64)]) -> Option<[f64; 3]> {
             value: n / x,
         })
         .collect();
-    let sum = fit_sum(&rows, &[&[0, 1, 2], &[0, 1], &[1, 2], &[1]])?;
+    let sum = fit_sum(&rows, &[2, 0])?;
     let [one, serial, crosstalk] = sum.coefficients[..] else {
         return None;
     };

@@ -11,7 +11,7 @@ use super::plot::{Drawn, Plot, Series};
 use super::systems::System;
 
 pub use latency::percentile_plot as percentiles;
-pub use scaling::{largest_storm, mean_cpus};
+pub use scaling::largest_storm;
 
 /// A part of the report with its plots.
 #[derive(Debug)]

@@ -206,15 +206,19 @@ fn spread(systems: &[System<'_>]) -> Option<Plot> {
     percentile_plot(title, "Share of the relays", &curves, note)
 }
 
-/// The storm in which the most bindings were told.
+/// The storm in which the most bindings were told; of several, one with nothing beside it, or else the slowest.
 pub fn largest_storm<'a, 'b>(observations: &'a [Observation<'b>]) -> Option<&'a Observation<'b>> {
+    let size = |seen: &Observation<'_>| {
+        let storm = seen.storm.as_ref()?;
+        Some((storm.bindings, storm.is_alone, storm.seconds))
+    };
     observations
         .iter()
         .filter(|seen| seen.storm.is_some())
         .max_by(|one, other| {
-            let size =
-                |seen: &Observation<'_>| seen.storm.as_ref().map_or(0.0, |storm| storm.bindings);
-            size(one).total_cmp(&size(other))
+            size(one)
+                .partial_cmp(&size(other))
+                .unwrap_or(std::cmp::Ordering::Equal)
         })
 }
 
@@ -227,23 +231,26 @@ pub fn throughput(systems: &[System<'_>], models: &[Models]) -> Section {
     let several = distinct(systems, connections).len() > 1;
     if several {
         plots.push(throughput_plot(systems, models, &sizes));
-        let server: Quantity<'_> = &|seen| seen.bulk.and_then(|_| mean_cpus(seen));
-        let generator: Quantity<'_> = &|seen| {
-            let seconds = seen.point.seconds;
-            seen.bulk
-                .filter(|_| seconds > 0.0)
-                .map(|_| seen.point.generator.cpu_seconds / seconds)
-        };
+        let server: Quantity<'_> = &|seen| seen.bulk.and_then(|_| seen.cpus().0);
+        let generator: Quantity<'_> = &|seen| seen.bulk.map(|_| seen.cpus().1);
         let quantities: &[(&str, Quantity<'_>)] = &[("server", server), ("generator", generator)];
         let series = lines(systems, connections, quantities, Drawn::Markers);
         let xs = distinct(systems, connections);
         plots.push(Plot {
             title: "CPU against connections".into(),
-            about: "CPU of the server and of the load generator, mean over each run, against connections that recover at a time.".into(),
-            x: Axis { label: "Connections that recover at a time".into(), unit: Unit::Number, scale: Scale::fitting(&xs, Unit::Number, WIDE) },
-            y: Axis { label: "Cores in use (CPU seconds a second)".into(), unit: Unit::Cores, scale: Scale::linear(values(&series).into_iter(), Unit::Cores) },
+            about: "CPU of the server and of the load generator against connections that recover at a time.".into(),
+            x: Axis {
+                label: "Connections that recover at a time".into(),
+                unit: Unit::Number,
+                scale: Scale::fitting(&xs, Unit::Number, WIDE),
+            },
+            y: Axis {
+                label: "Cores in use (CPU seconds a second)".into(),
+                unit: Unit::Cores,
+                scale: Scale::linear(values(&series).into_iter(), Unit::Cores),
+            },
             series,
-            note: None,
+            note: Some("The mean over a storm with nothing beside it; of other runs the busiest interval.".into()),
         });
     } else {
         missing.push(needs(
@@ -301,14 +308,8 @@ fn throughput_plot(systems: &[System<'_>], models: &[Models], sizes: &[f64]) -> 
         x: Axis { label: "Connections that recover at a time".into(), unit: Unit::Number, scale: Scale::fitting(&xs, Unit::Number, WIDE) },
         y: Axis { label: "Bindings a second".into(), unit: Unit::Rate, scale: Scale::linear(values(&series).into_iter(), Unit::Rate) },
         series,
-        note: None,
+        note: Some("The mean over a storm with nothing beside it; of other runs the busiest interval.".into()),
     }
-}
-
-/// CPU of the server, seconds a second.
-pub fn mean_cpus(seen: &Observation<'_>) -> Option<f64> {
-    let cpus = seen.point.server?.cpu_seconds / seen.point.seconds;
-    cpus.is_finite().then_some(cpus)
 }
 
 /// Memory against bindings and against connections.
