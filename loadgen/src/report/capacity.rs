@@ -3,7 +3,7 @@
 
 use super::html::Html;
 use super::model::{Cpu, Model, Models, Standing};
-use super::number::{NONE, count, octets, percent, seconds, significant, times};
+use super::number::{NONE, Unit, count, octets, percent, seconds, significant};
 use super::plots::largest_storm;
 use super::systems::System;
 use super::table::{Align, Cell, Table};
@@ -151,25 +151,42 @@ impl Planner<'_> {
             .ok()
             .and_then(|cpu| measured(cpu.changes(changes, changes)));
         let resources = [
-            ("memory", memory, self.environment.memory as f64),
+            (
+                "memory",
+                Unit::Octets,
+                memory,
+                self.environment.memory as f64,
+            ),
             (
                 "open files",
+                Unit::Number,
                 Some(relays + OTHER_FILES),
                 self.environment.open_files as f64,
             ),
-            ("CPU, for changes", cpus, f64::from(self.environment.cpus)),
+            (
+                "cores for changes",
+                Unit::Cores,
+                cpus,
+                f64::from(self.environment.cpus),
+            ),
         ];
-        let mut short: Vec<(&str, f64)> = resources
+        let mut short: Vec<(f64, String)> = resources
             .into_iter()
-            .filter(|(_, _, has)| *has > 0.0)
-            .filter_map(|(name, needs, has)| Some((name, needs? / has)))
-            .filter(|(_, share)| *share > 1.0)
+            .filter_map(|(name, unit, needs, has)| Some((name, unit, needs?, has)))
+            .filter(|(_, _, needs, has)| *has > 0.0 && needs > has)
+            .map(|(name, unit, needs, has)| {
+                (
+                    needs / has,
+                    format!(
+                        "{name}: {} needed, {} there",
+                        unit.exact(needs),
+                        unit.exact(has)
+                    ),
+                )
+            })
             .collect();
-        short.sort_by(|one, other| other.1.total_cmp(&one.1));
-        let texts: Vec<String> = short
-            .iter()
-            .map(|(name, share)| format!("{name} ({} of this machine\u{2019}s)", times(*share)))
-            .collect();
+        short.sort_by(|one, other| other.0.total_cmp(&one.0));
+        let texts: Vec<String> = short.into_iter().map(|(_, text)| text).collect();
         match texts.is_empty() {
             true => self.limit.clone(),
             false => texts.join("; "),

@@ -17,7 +17,7 @@ const BOTTOM: f64 = 44.0;
 /// Distance of labels beneath one another.
 const LINE: f64 = 14.0;
 /// Width of a letter, about; and of one in bold, amply.
-const LETTER: f64 = 6.3;
+const LETTER: f64 = 6.8;
 const BOLD: f64 = 7.6;
 /// The longest name that is written at the end of its line.
 const DIRECT: usize = 12;
@@ -82,6 +82,9 @@ pub enum Drawn {
     /// A thin line without markers: what a model says.
     Model,
 }
+
+/// Where a point is drawn, and its values.
+type Place = ((f64, f64), (f64, f64));
 
 /// Colours there are.
 const COLOURS: usize = 6;
@@ -184,7 +187,7 @@ impl Plot {
             label(html, "tick end", LEFT - 6.0, y + 4.0, &text);
         }
         // From the right, where ticks of percentiles matter most: texts that would touch the one before are left out.
-        let mut free = WIDTH + LETTER;
+        let mut free = WIDTH + 3.0 * LETTER;
         for (value, text) in self.x.scale.ticks(self.x.unit).into_iter().rev() {
             let Some(place) = self.x.scale.place(value) else {
                 continue;
@@ -192,7 +195,7 @@ impl Plot {
             let x = LEFT + place * (right - LEFT);
             let half = text.chars().count() as f64 * LETTER / 2.0;
             line(html, "axis", [x, bottom, x, bottom + 4.0]);
-            if x + half <= free - LETTER {
+            if x + half <= free - 1.5 * LETTER {
                 label(html, "tick middle", x, bottom + 17.0, &text);
                 free = x - half;
             }
@@ -209,10 +212,7 @@ impl Plot {
     }
 
     /// The points of a series within the plot, in its units of drawing, with their values.
-    fn places<'a>(
-        &'a self,
-        series: &'a Series,
-    ) -> impl Iterator<Item = ((f64, f64), (f64, f64))> + 'a {
+    fn places<'a>(&'a self, series: &'a Series) -> impl Iterator<Item = Place> + 'a {
         let (right, bottom) = (self.right(), HEIGHT - BOTTOM);
         series.points.iter().filter_map(move |&(x, y)| {
             let place = (
@@ -374,7 +374,7 @@ fn has_columns(points: &[(f64, f64)]) -> bool {
 }
 
 /// A point for each place from left to right: where several stand above one another, their median.
-fn medians(places: &[((f64, f64), (f64, f64))]) -> Vec<(f64, f64)> {
+fn medians(places: &[Place]) -> Vec<(f64, f64)> {
     places
         .chunk_by(|one, next| one.0.0 == next.0.0)
         .map(|column| {
