@@ -1,9 +1,11 @@
 //! One bulk answer.
 
+use std::net::Ipv4Addr;
+use std::rc::Rc;
+
 use ahash::AHashSet;
 use leaseq_requestor::{Event, Family};
 use leaseq_wire::time::UnixSeconds;
-use std::net::Ipv4Addr;
 
 use super::expected::{Expected, Version};
 use super::judge6::Told6;
@@ -19,7 +21,8 @@ const MOST_OTHERS: usize = 1 << 20;
 /// Compares one bulk answer with what the store holds.
 #[derive(Debug)]
 pub struct BulkCheck {
-    expected: Expected,
+    /// Shared with nobody else: it is held while the rest is changed.
+    expected: Rc<Expected>,
     sent: UnixSeconds,
     /// Changes that had been acknowledged when the query was sent.
     acknowledged: u64,
@@ -53,7 +56,7 @@ impl BulkCheck {
             acknowledged: inventory
                 .map_or(0, |inventory| expected.acknowledged(inventory.family())),
             told: vec![0; rows.div_ceil(64)],
-            expected: expected.clone(),
+            expected: Rc::new(expected.clone()),
             sent,
             leases: 0,
             others: AHashSet::new(),
@@ -83,12 +86,13 @@ impl BulkCheck {
             Event::Binding4(binding) => {
                 self.leases += 1;
                 self.base_time(judge4::base_time(&binding.message), received, event, fault);
-                let Some(inventory) = self.expected.inventory.clone() else {
+                let expected = Rc::clone(&self.expected);
+                let Some(inventory) = expected.inventory.as_deref() else {
                     return;
                 };
-                let (expected, acknowledged) = (&self.expected, self.acknowledged);
+                let acknowledged = self.acknowledged;
                 let oldest = |row| expected.latest(row, acknowledged);
-                let told = judge4::judge(expected, &inventory, binding, received, oldest, fault);
+                let told = judge4::judge(&expected, inventory, binding, received, oldest, fault);
                 match told {
                     Some(told) => {
                         if !told.is_active && expected.by != By::All {
@@ -98,23 +102,24 @@ impl BulkCheck {
                             );
                             fault(FaultKind::Unexpected, text, event.octets());
                         }
-                        self.note(&inventory, told.row, told.place, told.version, event, fault);
+                        self.note(inventory, told.row, told.place, told.version, event, fault);
                     }
-                    None => self.other(&inventory, binding.address(), event, fault),
+                    None => self.other(inventory, binding.address(), event, fault),
                 }
             }
             Event::Client6(client) => {
                 self.base_time(judge6::base_time(&client.message), received, event, fault);
-                let Some(inventory) = self.expected.inventory.clone() else {
+                let expected = Rc::clone(&self.expected);
+                let Some(inventory) = expected.inventory.as_deref() else {
                     self.leases += client.client.leases().count() as u64;
                     return;
                 };
                 let mut leases = smallvec::SmallVec::<[Told6; 8]>::new();
-                let (expected, acknowledged) = (&self.expected, self.acknowledged);
+                let acknowledged = self.acknowledged;
                 let oldest = |row| expected.latest(row, acknowledged);
                 let mut told = |lease| leases.push(lease);
                 judge6::judge(
-                    expected, &inventory, client, received, &oldest, &mut told, fault,
+                    &expected, inventory, client, received, &oldest, &mut told, fault,
                 );
                 for lease in leases {
                     self.leases += 1;
@@ -126,7 +131,7 @@ impl BulkCheck {
                         fault(FaultKind::Unexpected, text, event.octets());
                     }
                     self.note(
-                        &inventory,
+                        inventory,
                         lease.row,
                         lease.place,
                         lease.version,

@@ -1,5 +1,7 @@
 //! One follower: an active stream, also over several connections.
 
+use std::rc::Rc;
+
 use ahash::AHashSet;
 use leaseq_requestor::{ActiveEvent, ActiveStatusKind, Client6};
 use leaseq_wire::time::UnixSeconds;
@@ -19,7 +21,8 @@ pub type Changes = SmallVec<[u64; 4]>;
 /// Compares what an active stream tells with what was changed, and at the end with what the store holds.
 #[derive(Debug)]
 pub struct StreamCheck {
-    expected: Expected,
+    /// Shared with nobody else: it is held while the rest is changed.
+    expected: Rc<Expected>,
     scope: Scope,
     /// `None`: nothing is known yet, and the stream is not live.
     heard: Option<Heard>,
@@ -40,7 +43,7 @@ impl StreamCheck {
             None => Scope::Nothing,
         };
         Self {
-            expected: expected.clone(),
+            expected: Rc::new(expected.clone()),
             scope,
             heard: Heard::of(starts_with),
             is_live: false,
@@ -90,45 +93,40 @@ impl StreamCheck {
                 _ => {}
             },
             ActiveEvent::Binding4(binding) => {
-                let Some(inventory) = self.expected.inventory.clone() else {
+                let expected = Rc::clone(&self.expected);
+                let Some(inventory) = expected.inventory.as_deref() else {
                     return changes;
                 };
                 let oldest = |row| self.oldest(row);
-                let told =
-                    judge4::judge(&self.expected, &inventory, binding, received, oldest, fault);
+                let told = judge4::judge(&expected, inventory, binding, received, oldest, fault);
                 if let Some(told) = told {
                     let one = One {
                         row: told.row,
                         version: told.version,
                         is_live: told.is_active,
                     };
-                    self.hear(&inventory, one, event, received, &mut changes, fault);
+                    self.hear(inventory, one, event, received, &mut changes, fault);
                 }
             }
             ActiveEvent::Client6(client) => {
-                let Some(inventory) = self.expected.inventory.clone() else {
+                let expected = Rc::clone(&self.expected);
+                let Some(inventory) = expected.inventory.as_deref() else {
                     return changes;
                 };
                 let mut leases = SmallVec::<[Told6; 8]>::new();
                 let oldest = |row| self.oldest(row);
                 let mut told = |lease| leases.push(lease);
                 judge6::judge(
-                    &self.expected,
-                    &inventory,
-                    client,
-                    received,
-                    &oldest,
-                    &mut told,
-                    fault,
+                    &expected, inventory, client, received, &oldest, &mut told, fault,
                 );
-                self.find_left_out(&inventory, client, &leases, event, received, fault);
+                self.find_left_out(inventory, client, &leases, event, received, fault);
                 for lease in leases {
                     let one = One {
                         row: lease.row,
                         version: lease.version,
                         is_live: lease.is_live,
                     };
-                    self.hear(&inventory, one, event, received, &mut changes, fault);
+                    self.hear(inventory, one, event, received, &mut changes, fault);
                 }
             }
         }
