@@ -58,6 +58,16 @@ pub(super) fn judge(own: &Own<'_>) -> Bottleneck {
             1e3 * changes.lateness.quantile(0.99)
         ));
     }
+    for group in &own.outcome.groups {
+        let lateness = &group.measures.udp_lateness;
+        if is_late(lateness) {
+            reasons.push(format!(
+                "group {}: queries over UDP were sent {:.0} ms late at the 99th percentile: the generator had no time, or too many were unanswered",
+                group.name,
+                1e3 * lateness.quantile(0.99)
+            ));
+        }
+    }
     Bottleneck {
         scheduling: own.outcome.scheduling.clone(),
         busiest_thread: busiest,
@@ -73,6 +83,8 @@ fn is_late(times: &Times) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::Measures;
+    use crate::result::GroupResult;
     use std::time::Duration;
 
     fn reasons(thread: f64, late_ms: u64, cpu: f64, machine: f64, changes_late_ms: u64) -> usize {
@@ -98,6 +110,36 @@ mod tests {
             seconds: 10.0,
         });
         judged.reasons.len()
+    }
+
+    #[test]
+    fn queries_that_were_sent_late_are_a_reason() {
+        let judged = |late_ms| {
+            let mut measures = Measures::default();
+            measures.udp_lateness.record(Duration::from_millis(late_ms));
+            let group = GroupResult {
+                name: "asking".into(),
+                relays: 1,
+                at_once: 1,
+                seconds: 10.0,
+                measures,
+            };
+            let outcome = Outcome {
+                groups: vec![group],
+                ..Outcome::default()
+            };
+            judge(&Own {
+                outcome: &outcome,
+                usage: &Usage::default(),
+                changes: None,
+                machine: 0.5,
+                cpus: 2,
+                seconds: 10.0,
+            })
+            .reasons
+        };
+        assert!(judged(2).is_empty());
+        assert!(judged(30)[0].contains("group asking"));
     }
 
     #[test]

@@ -128,8 +128,10 @@ impl<'a> Listener<'a> {
     pub(super) fn end(&mut self) {
         let words = words("active", &self.query, &self.lines[Line::Stream as usize]);
         let (report, relay) = (&self.context.report, self.relay);
-        if let (Some(since), false) = (self.without, self.is_answered) {
-            let text = format!("no answer to an active query for {:?}", since.elapsed());
+        // Where there is a connection, a DHCPv4 server need not have said anything yet.
+        let is_connected = self.lines[Line::Stream as usize].is_connected;
+        if let (Some(since), false, false) = (self.without, self.is_answered, is_connected) {
+            let text = format!("no connection to follow on for {:?}", since.elapsed());
             report.fault(FaultKind::NotConnected, relay, words, text, &[]);
             return;
         }
