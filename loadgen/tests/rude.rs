@@ -10,7 +10,7 @@ use leaseq_loadgen::work::plan::Outcome;
 use leaseq_session::Limits;
 
 /// Seconds that rude relays go on.
-const DURATION: u64 = 2;
+const DURATION: u64 = 3;
 /// Polite recoveries beside them.
 const POLITE: u64 = 10 * 40;
 /// What a requestor may have.
@@ -23,7 +23,7 @@ fn start() -> common::Server {
         limits: Limits {
             max_connections: 5_000,
             max_connections_per_requestor: OF_REQUESTOR,
-            data_timeout: Duration::from_millis(500),
+            data_timeout: Duration::from_millis(700),
             ..Limits::default()
         },
         is_secure: true,
@@ -41,7 +41,7 @@ fn group(name: &str, keys: &str) -> String {
 
 /// Rude relays beside polite ones, who must not notice.
 fn run(groups: &[String]) -> Outcome {
-    let polite = "duration = \"2s\"\npatience = \"60s\"\n[[group]]\nname = \"polite\"\nfamily = 4\nbehaviour = \"recover\"\nat-once = 10\nrounds = 8\nsource = \"127.65.0.0/16\"\n";
+    let polite = "duration = \"3s\"\npatience = \"60s\"\n[[group]]\nname = \"polite\"\nfamily = 4\nbehaviour = \"recover\"\nat-once = 10\nrounds = 8\nsource = \"127.65.0.0/16\"\n";
     let server = start();
     let outcome = server
         .run(&format!("{polite}{}", groups.concat()))
@@ -83,6 +83,15 @@ fn those_that_say_nothing_or_nonsense_are_ended_by_the_server() {
     }
 }
 
+/// So many octets were read on each connection, but for the last one of each of the four places, which the end of the run may
+/// have come between.
+fn assert_read(measures: &Measures, octets: u64) {
+    let connections = measures.counted(Count::Connections);
+    let read = measures.counted(Count::Octets);
+    let (least, most) = ((connections - 4) * octets, connections * octets);
+    assert!(least <= read && read <= most, "{:?}", measures.counts);
+}
+
 #[test]
 fn those_that_do_not_read_are_ended_and_those_that_read_slowly_are_not() {
     let outcome = run(&[
@@ -98,8 +107,7 @@ fn those_that_do_not_read_are_ended_and_those_that_read_slowly_are_not() {
     let deaf = of(&outcome, "stop-reading");
     assert!(deaf.counted(Count::EndedByServer) >= 4, "{:?}", deaf.counts);
     // Each of them reads what it is to read, and no more.
-    let octets = deaf.counted(Count::Connections) * 1_000;
-    assert_eq!(deaf.counted(Count::Octets), octets);
+    assert_read(deaf, 1_000);
     let slow = of(&outcome, "read-slowly");
     assert_eq!(slow.counted(Count::EndedByServer), 0, "{:?}", slow.counts);
     let recoveries = slow.counted(Count::Recoveries);
@@ -117,8 +125,7 @@ fn those_that_do_not_read_are_ended_and_those_that_read_slowly_are_not() {
     assert_eq!(endless.counted(Count::Connections), 4);
     let reset = of(&outcome, "reset");
     assert!(reset.counted(Count::Connections) > 4, "{:?}", reset.counts);
-    let octets = reset.counted(Count::Connections) * 500;
-    assert_eq!(reset.counted(Count::Octets), octets);
+    assert_read(reset, 500);
     assert_eq!(reset.counted(Count::EndedByServer), 0, "{:?}", reset.counts);
 }
 

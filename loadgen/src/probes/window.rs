@@ -11,6 +11,8 @@ const EARLY_SHARE: u32 = 100;
 /// Times in the timeout at which a server looks, at least, whether a requestor has acknowledged anything: nothing tells it
 /// the moment at which that stops, so it ends such a connection up to one of these later.
 const LOOKS: u32 = 4;
+/// Times that are told to the microsecond.
+const SHORT: Duration = Duration::from_millis(10);
 /// How long something that comes too late is waited for beyond the timeout, to say how late it is.
 const BEYOND: Duration = Duration::from_secs(1);
 
@@ -83,9 +85,12 @@ impl Window {
     }
 }
 
-/// A time for people, in seconds.
+/// A time for people, in seconds; of short ones also the microseconds.
 pub(super) fn seconds(time: Duration) -> String {
-    let text = format!("{:.3}", time.as_secs_f64());
+    let text = match time < SHORT {
+        true => format!("{:.6}", time.as_secs_f64()),
+        false => format!("{:.3}", time.as_secs_f64()),
+    };
     format!("{}s", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
@@ -114,6 +119,16 @@ mod tests {
             (never.found.as_str(), never.holds),
             ("not closed within 5.5s", false)
         );
+    }
+
+    #[test]
+    fn times_are_told_as_exactly_as_they_matter() {
+        let told = |us| seconds(Duration::from_micros(us));
+        assert_eq!(
+            [told(0), told(312), told(9_500)],
+            ["0s", "0.000312s", "0.0095s"]
+        );
+        assert_eq!([told(10_312), told(90_000_000)], ["0.01s", "90s"]);
     }
 
     #[test]

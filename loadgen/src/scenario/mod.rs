@@ -540,7 +540,8 @@ pub struct Timeouts {
     /// Active: a requestor that reads nothing is given up after this time.
     #[serde(default)]
     pub active_send: Option<Span>,
-    /// How much later than that is still right.
+    /// How much later than that is still right; a server that must look whether a requestor takes anything, as nothing
+    /// tells it, has a quarter of the timeout more.
     #[serde(default = "defaults::tolerance")]
     pub tolerance: Span,
     /// Polite relays that recover again and again beside the tests of timeouts, and must not suffer.
