@@ -252,3 +252,78 @@ impl Heard {
         self.more_lost
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_lost_change_among_very_many_is_remembered_in_little_memory() {
+        let schedule = Schedule::new(1_000_000, 1_000_000, 0, 1);
+        let (scope, mut heard) = (Scope::All, Heard::from(0));
+        for change in (1..=200_000).filter(|change| *change != 77) {
+            assert!(heard.hear(&schedule, &scope, change));
+            assert!(heard.above.len() <= MOST_ABOVE + 1);
+        }
+        assert!(!heard.is_complete(&schedule, &scope, 200_000));
+        let mut unheard = Vec::new();
+        heard.unheard(&schedule, &scope, 200_000, &mut |change| {
+            unheard.push(change)
+        });
+        assert_eq!(unheard, [77]);
+        // A newer change of its binding makes up for it.
+        assert!(heard.hear(&schedule, &scope, 1_000_077));
+        assert!(heard.is_complete(&schedule, &scope, 200_000));
+    }
+
+    #[test]
+    fn a_follower_of_some_rows_waits_for_their_changes_only() {
+        let schedule = Schedule::new(40, 60, 30, 2);
+        let rows = [3, 17, 18, 44, 59];
+        let scope = Scope::of(Some(&schedule), Rows::list(&rows), 60);
+        let expected: Vec<u64> = (1..400)
+            .filter(|n| rows.contains(&schedule.row(*n)))
+            .collect();
+        let mut change = 0;
+        let mut found = Vec::new();
+        while change < 400 {
+            change = scope.next(&schedule, change);
+            found.push(change);
+        }
+        found.retain(|change| *change < 400);
+        assert_eq!(found, expected);
+        assert!(matches!(
+            Scope::of(None, Rows::list(&rows), 60),
+            Scope::Nothing
+        ));
+    }
+
+    proptest! {
+        /// Whatever the order, what is known is what a plain list of everything heard says.
+        #[test]
+        fn it_knows_what_a_list_of_all_that_was_heard_knows(
+            told in proptest::collection::vec(1_u64..60, 0..80),
+            floor in 0_u64..20,
+        ) {
+            let schedule = Schedule::new(7, 9, 0, 3);
+            let (scope, mut heard) = (Scope::All, Heard::from(floor));
+            let mut list: Vec<u64> = Vec::new();
+            for change in told {
+                heard.hear(&schedule, &scope, change);
+                list.extend(Some(change).filter(|change| *change > floor));
+                for row in 0..9 {
+                    let newest = list.iter().copied().filter(|n| schedule.row(*n) == row).max();
+                    prop_assert_eq!(heard.oldest(&schedule, row), newest.unwrap_or(0));
+                }
+                let is_settled = |n: u64| {
+                    list.iter().any(|other| *other >= n && schedule.row(*other) == schedule.row(n))
+                };
+                for submitted in floor..60 {
+                    let complete = (floor + 1..=submitted).all(is_settled);
+                    prop_assert_eq!(heard.is_complete(&schedule, &scope, submitted), complete);
+                }
+            }
+        }
+    }
+}
