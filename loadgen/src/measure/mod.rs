@@ -128,7 +128,11 @@ impl<'de> Deserialize<'de> for Times {
             .map_err(|_| wrong("expected base64"))?;
         Deserializer::new()
             .deserialize(&mut octets.as_slice())
-            .map(Self)
+            .map(|mut histogram| {
+                // It has the range that it was written with; longer times may be added.
+                histogram.auto(true);
+                Self(histogram)
+            })
             .map_err(|_| wrong("expected a histogram in HdrHistogram's V2 form"))
     }
 }
@@ -240,6 +244,19 @@ mod tests {
         assert!(
             serde_json::from_str::<Times>(&text.replace("hdr-us\":\"", "hdr-us\":\"AA")).is_err()
         );
+    }
+
+    #[test]
+    fn longer_times_are_added_to_those_that_have_travelled() {
+        let mut short = Times::default();
+        short.record(Duration::from_millis(1));
+        let text = serde_json::to_string(&short).unwrap();
+        let mut times: Times = serde_json::from_str(&text).unwrap();
+        let mut long = Times::default();
+        long.record(Duration::from_secs(1_000));
+        times.add(&long);
+        assert_eq!(times.count(), 2);
+        assert!(times.max() > 999.0);
     }
 
     #[test]
