@@ -57,6 +57,8 @@ impl Model {
 pub struct Cpu {
     /// The fit; its terms are those of [`Term`], in their order.
     pub sum: Sum,
+    /// What limits its use.
+    pub remark: Option<String>,
     relays: Range,
     bindings: Range,
     changes: Range,
@@ -168,10 +170,25 @@ impl Cpu {
                     .filter(|value| *value > 0.0),
             )
         };
+        let hidden: Vec<&str> = TERMS
+            .into_iter()
+            .filter(|term| {
+                !sum.used.contains(&(*term as usize))
+                    && seen.iter().any(|(seen, _)| term.of(seen) > 0.0)
+            })
+            .map(Term::symbol)
+            .collect();
+        let remark = (!hidden.is_empty()).then(|| {
+            format!(
+                "The points do not tell these apart from the others, whose costs theirs is in: {}.",
+                hidden.join(", ")
+            )
+        });
         let a_second =
             |term: Term| move |seen: &Observation<'_>| term.of(seen) / seen.point.seconds;
         Ok(Self {
             sum,
+            remark,
             relays: range(&|seen| seen.bulk.map_or(0.0, |bulk| bulk.connections)),
             bindings: range(&|seen| Term::Bindings.of(seen)),
             changes: range(&a_second(Term::Changes)),

@@ -88,7 +88,7 @@ fn of_system(models: &Models, html: &mut Html) {
             told.push((
                 "CPU time of the server, C",
                 Models::cpu_parameters(cpu),
-                None,
+                cpu.remark.clone(),
             ));
         }
         Err(why) => missing.push(format!("No model of the server\u{2019}s CPU time. {why}")),

@@ -191,6 +191,7 @@ fn costs_are_told_apart_in_runs_that_do_everything_at_once() {
         "20 µs a UDP query",
         // A message went along with each change.
         "38 µs a change taken",
+        "do not tell these apart from the others, whose costs theirs is in: u2·messages.",
     ] {
         assert!(text.contains(part), "{part}");
     }
