@@ -44,9 +44,10 @@ enum Changes {
 impl Changes {
     /// Submits no more; the last acknowledgements are waited for beside.
     fn stop(&mut self, patience: Duration) {
-        if let Self::Driven(driver) = std::mem::replace(self, Self::None) {
-            *self = Self::Awaited(thread::spawn(move || driver.stop(patience)));
-        }
+        *self = match std::mem::replace(self, Self::None) {
+            Self::Driven(driver) => Self::Awaited(thread::spawn(move || driver.stop(patience))),
+            other => other,
+        };
     }
 
     /// None is submitted or waited for any more.
