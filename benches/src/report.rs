@@ -44,7 +44,7 @@ fn written(name: &str, figure: f64, unit: &str, goal: Goal) -> String {
     )
 }
 
-/// Name and figure of a line that [`line`] printed; none of any other.
+/// Name and figure of a line that [`line()`] printed; none of any other.
 pub fn read(line: &str) -> Option<(&str, f64)> {
     let name = line.get(..NAME)?;
     let rest = line.get(NAME..)?.trim_start();

@@ -8,45 +8,19 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use common::{Run, Server, Setup};
-use leaseq_loadgen::changes::Change;
+use common::{Run, Server, Setup, change};
 use leaseq_loadgen::fault::FaultKind;
 use leaseq_loadgen::measure::Count;
 use leaseq_loadgen::result::{GroupResult, State};
 use leaseq_loadgen::scenario::FamilyNumber;
 use leaseq_loadgen::work::board::Phase;
 use leaseq_loadgen::work::plan::{Outcome, Plan};
-use leaseq_loadgen::work::threads::schedule;
-use leaseq_requestor::client::now;
 
 const FAMILIES: [FamilyNumber; 2] = [FamilyNumber::V4, FamilyNumber::V6];
 
 fn run(server: &Server, groups: &str) -> Run {
     let top = "duration = \"10m\"\npatience = \"20s\"\ninterval = \"10ms\"\n[changes]\nper-second = 1\nrelease-percent = 30\n";
     server.run(&format!("{top}{groups}"))
-}
-
-/// Makes so many changes of each family, one commit for each few of them.
-fn change(server: &Server, run: &Run, changes: u64) {
-    for family in FAMILIES {
-        let inventory = server.inventory(family.into());
-        let schedule = schedule(&run.plan.scenario, &inventory).unwrap();
-        for _ in 0..changes / 5 {
-            let mut lines = String::new();
-            for _ in 0..5 {
-                let number = run.board.submit(family.into()).unwrap();
-                let change = Change {
-                    number,
-                    is_release: schedule.is_release(number),
-                    at: now().0,
-                };
-                inventory.line(schedule.row(number), Some(change), &mut lines);
-            }
-            server.commit(&lines);
-            run.board
-                .acknowledge(family.into(), run.board.submitted(family.into()));
-        }
-    }
 }
 
 /// Where a run has come to, told at each interval until it ends.

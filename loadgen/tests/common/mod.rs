@@ -2,6 +2,7 @@
 
 #![allow(dead_code)] // each test binary uses its part
 
+pub mod broken;
 pub mod certificates;
 
 use std::collections::BTreeMap;
@@ -11,13 +12,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leaseq_engine::{Engine, EngineConfig, Listeners};
+use leaseq_loadgen::changes::Change;
 use leaseq_loadgen::data::{Inventory, Source};
 use leaseq_loadgen::measure::clock::now_ns;
 use leaseq_loadgen::scenario::{FamilyNumber, Scenario};
 use leaseq_loadgen::work::board::{Board, Phase};
 use leaseq_loadgen::work::plan::{Outcome, Plan, Progress};
-use leaseq_loadgen::work::threads;
+use leaseq_loadgen::work::threads::{self, schedule};
 use leaseq_requestor::Family;
+use leaseq_requestor::client::now;
 use leaseq_session::{
     ActiveSettings, Dhcp4Settings, Limits, ReplyTo, RequestorRule, Settings, TlsSettings,
 };
@@ -67,7 +70,7 @@ impl Setup {
     /// Fills a store with the made-up bindings of both families, and serves it on loopback: bulk, active and UDP.
     pub fn start(self) -> Server {
         let dir = tempfile::tempdir().unwrap();
-        let cltt = leaseq_requestor::client::now().0 - 60;
+        let cltt = now().0 - 60;
         let source = Source::MadeUp {
             relays: self.relays,
             bindings_per_relay: self.bindings_per_relay,
@@ -237,5 +240,28 @@ impl Run {
         self.board.set_begin_ns(now_ns());
         self.board.set_phase(Phase::Running);
         threads::run(&self.plan, &mut |progress| on_progress(&progress)).unwrap()
+    }
+}
+
+/// Makes so many changes of each family of a run, one commit for each five of them.
+pub fn change(server: &Server, run: &Run, changes: u64) {
+    for family in [FamilyNumber::V4, FamilyNumber::V6] {
+        let inventory = server.inventory(family.into());
+        let schedule = schedule(&run.plan.scenario, &inventory).unwrap();
+        for _ in 0..changes / 5 {
+            let mut lines = String::new();
+            for _ in 0..5 {
+                let number = run.board.submit(family.into()).unwrap();
+                let change = Change {
+                    number,
+                    is_release: schedule.is_release(number),
+                    at: now().0,
+                };
+                inventory.line(schedule.row(number), Some(change), &mut lines);
+            }
+            server.commit(&lines);
+            run.board
+                .acknowledge(family.into(), run.board.submitted(family.into()));
+        }
     }
 }
