@@ -116,6 +116,38 @@ fn followers_hear_of_every_change_while_others_ask() {
 }
 
 #[test]
+fn streams_go_on_while_relays_recover_beside_them() {
+    let point = only_point(&small(
+        "following",
+        &[
+            "require.propagation-p99=30s",
+            "group.following4.window=0s",
+            "group.following6.window=0s",
+        ],
+    ));
+    assert_valid(&point);
+    for group in ["following4", "following6"] {
+        assert!(counted(&point, group, Count::StreamMessages) > 0, "{group}");
+    }
+    for group in ["recovering4", "recovering6"] {
+        assert!(counted(&point, group, Count::Recoveries) > 0, "{group}");
+    }
+}
+
+#[test]
+fn streams_without_a_filter_hear_everything() {
+    let point = only_point(&small(
+        "everything",
+        &["require.propagation-p99=30s", "group.following4.window=0s"],
+    ));
+    assert_valid(&point);
+    let changes = point.changes.as_ref().expect("changes").submitted;
+    // Each of twelve relays hears of all but those that were made before it had asked.
+    let messages = counted(&point, "following4", Count::StreamMessages);
+    assert!(messages > changes && messages <= 12 * changes, "{messages}");
+}
+
+#[test]
 fn polite_relays_do_not_suffer_from_rude_ones() {
     let point = only_point(&small("mixed", &["require.propagation-p99=30s"]));
     assert_valid(&point);

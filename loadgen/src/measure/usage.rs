@@ -5,6 +5,9 @@ use std::time::Instant;
 
 use crate::result::Usage;
 
+/// Seconds that a peak of CPU lasts at least: the kernel counts in ticks of some milliseconds.
+const LEAST_OF_A_PEAK: f64 = 0.1;
+
 /// Watches over processes, all of them together: a server, or the generator's own.
 #[derive(Debug)]
 pub struct Sampler {
@@ -13,6 +16,8 @@ pub struct Sampler {
     begin_cpu: f64,
     last_cpu: f64,
     last_at: Instant,
+    /// Since when the peak is looked for, and the CPU seconds then.
+    peak_since: (Instant, f64),
     usage: Usage,
 }
 
@@ -45,11 +50,13 @@ impl Sampler {
             begin_cpu: 0.0,
             last_cpu: 0.0,
             last_at: Instant::now(),
+            peak_since: (Instant::now(), 0.0),
             usage: Usage::default(),
         };
         let now = sampler.look();
         sampler.begin_cpu = sampler.cpu();
         sampler.last_cpu = sampler.begin_cpu;
+        sampler.peak_since.1 = sampler.begin_cpu;
         sampler.usage.resident_begin = now.resident;
         sampler.note(now);
         sampler
@@ -67,6 +74,12 @@ impl Sampler {
         };
         self.last_cpu = cpu;
         self.usage.cpu_seconds = cpu - self.begin_cpu;
+        let peak_seconds = self.peak_since.0.elapsed().as_secs_f64();
+        if peak_seconds >= LEAST_OF_A_PEAK {
+            let cpus = (cpu - self.peak_since.1) / peak_seconds;
+            self.usage.peak_cpus = self.usage.peak_cpus.max(cpus);
+            self.peak_since = (Instant::now(), cpu);
+        }
         self.note(now);
         now
     }
@@ -98,7 +111,6 @@ impl Sampler {
 
     fn note(&mut self, now: Reading) {
         let usage = &mut self.usage;
-        usage.peak_cpus = usage.peak_cpus.max(now.cpus);
         usage.resident_peak = usage.resident_peak.max(now.resident);
         usage.anonymous_peak = usage.anonymous_peak.max(now.anonymous);
         usage.open_files_peak = usage.open_files_peak.max(now.open_files);
@@ -249,14 +261,14 @@ mod tests {
         assert_eq!(before.cpu_seconds, 0.0);
         let files: Vec<File> = (0..50).map(|_| File::open("/proc/stat").unwrap()).collect();
         let memory = vec![1_u8; 64 << 20];
-        // Until three ticks have passed on this CPU.
+        // Until three ticks have passed on this CPU, and a peak can be told.
         let mut number = 1_u64;
         let reading = loop {
             for _ in 0..1_000_000 {
                 number = black_box(number.wrapping_mul(6_364_136_223_846_793_005) + 1);
             }
             let reading = sampler.sample();
-            if sampler.usage().cpu_seconds >= 0.03 {
+            if sampler.usage().cpu_seconds >= 0.03 && sampler.usage().peak_cpus > 0.0 {
                 break reading;
             }
         };

@@ -10,9 +10,11 @@ pub struct BuiltIn {
 }
 
 /// All of them.
-pub const ALL: [BuiltIn; 7] = [
+pub const ALL: [BuiltIn; 9] = [
     of("storm", include_str!("built_in/storm.toml")),
     of("steady", include_str!("built_in/steady.toml")),
+    of("following", include_str!("built_in/following.toml")),
+    of("everything", include_str!("built_in/everything.toml")),
     of("mixed", include_str!("built_in/mixed.toml")),
     of("limits", include_str!("built_in/limits.toml")),
     of("timeouts", include_str!("built_in/timeouts.toml")),

@@ -136,6 +136,9 @@ struct Thread {
     handle: JoinHandle<Result<(), WorkError>>,
 }
 
+/// How much later than its threads the progress of an interval is told: by then all have told theirs.
+const GATHERING: Duration = Duration::from_millis(50);
+
 /// Makes one of what the threads tell, until all have ended.
 fn collect(
     inbox: &Receiver<Message>,
@@ -147,7 +150,8 @@ fn collect(
     let mut outcome = Outcome::default();
     let mut latest = vec![Progress::default(); threads];
     let mut since_last = Measures::default();
-    let mut due = begin + interval;
+    let gathering = GATHERING.min(interval / 4);
+    let mut due = begin + interval + gathering;
     loop {
         let wait = due.saturating_duration_since(Instant::now());
         let message = inbox.recv_timeout(wait);
@@ -165,7 +169,11 @@ fn collect(
         }
         if is_finished || due <= Instant::now() {
             let mut progress = Progress {
-                at: begin.elapsed().as_secs_f64(),
+                at: match is_finished {
+                    true => begin.elapsed(),
+                    false => due - gathering - begin,
+                }
+                .as_secs_f64(),
                 since_last: std::mem::take(&mut since_last),
                 is_finished,
                 ..Progress::default()
