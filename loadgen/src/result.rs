@@ -260,3 +260,14 @@ pub struct Finding {
     /// It is as expected.
     pub holds: bool,
 }
+
+impl Finding {
+    /// What [`found`](Self::found) begins with where nothing could be tested; that is no fault.
+    pub const NOT_TESTED: &str = "not tested";
+
+    /// Something was found.
+    #[must_use]
+    pub fn is_tested(&self) -> bool {
+        !self.found.starts_with(Self::NOT_TESTED)
+    }
+}

@@ -56,12 +56,12 @@ fn of_point(point: &Point, out: &mut String) {
         let _ = writeln!(out, "bottleneck: {reason}");
     }
     for finding in &point.findings {
-        let verdict = if finding.holds { "holds" } else { "FAILS" };
-        let _ = writeln!(
-            out,
-            "{verdict}: {}: expected {}, found {}",
-            finding.what, finding.expected, finding.found
-        );
+        let (what, expected, found) = (&finding.what, &finding.expected, &finding.found);
+        let _ = match (finding.is_tested(), finding.holds) {
+            (false, _) => writeln!(out, "{what}: expected {expected}, {found}"),
+            (true, true) => writeln!(out, "holds: {what}: expected {expected}, found {found}"),
+            (true, false) => writeln!(out, "FAILS: {what}: expected {expected}, found {found}"),
+        };
     }
     for fault in point.first_faults.iter().take(SHOWN_FAULTS) {
         let _ = writeln!(out, "FAULT {fault}");

@@ -75,7 +75,7 @@ fn not_tested(what: String, expected: String, why: impl Into<String>) -> Finding
     Finding {
         what,
         expected,
-        found: format!("not tested: {}", why.into()),
+        found: format!("{}: {}", Finding::NOT_TESTED, why.into()),
         holds: true,
     }
 }

@@ -46,6 +46,7 @@ fn findings(systems: &[System<'_>]) -> Table {
         table.body();
         for finding in result.points.iter().flat_map(|point| &point.findings) {
             let holds = match finding.holds {
+                true if !finding.is_tested() => Cell::from("\u{2013} not tested"),
                 true => Cell::from("\u{2713} holds").class("good"),
                 false => Cell::from("\u{2717} does not").class("bad"),
             };

@@ -116,17 +116,20 @@ fn scenario(file: &str, result: &RunResult, html: &mut Html) {
 }
 
 fn bottlenecks(systems: &[System<'_>], html: &mut Html) {
-    // Points with the same reasons are told once.
-    let mut reasons: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    // Points with the same reason, but for its figures, are told once.
+    let mut reasons: BTreeMap<String, Reason<'_>> = BTreeMap::new();
     let mut points = 0;
     for (file, result) in systems.iter().flat_map(|system| &system.results) {
         for (index, point) in result.points.iter().enumerate() {
             points += 1;
-            for reason in &point.bottleneck.reasons {
-                reasons
-                    .entry(reason)
-                    .or_default()
-                    .push(format!("{file} point {}", index + 1));
+            for text in &point.bottleneck.reasons {
+                let kind = text.replace(|c: char| c.is_ascii_digit() || c == '.', "");
+                let reason = reasons.entry(kind).or_default();
+                reason.places.push(format!("{file} point {}", index + 1));
+                let figure = first_number(text);
+                if figure >= reason.figure {
+                    (reason.figure, reason.worst) = (figure, text);
+                }
             }
         }
     }
@@ -143,9 +146,10 @@ fn bottlenecks(systems: &[System<'_>], html: &mut Html) {
          than about the server. The server may be better than they are."
     ));
     html.element("ul", &[], |html| {
-        for (reason, places) in &reasons {
+        for Reason { worst, places, .. } in reasons.values() {
+            let at_worst = if places.len() > 1 { "at worst: " } else { "" };
             let mut text = format!(
-                "{reason} \u{2014} {}",
+                "{at_worst}{worst} \u{2014} {}",
                 places[..places.len().min(6)].join(", ")
             );
             if places.len() > 6 {
@@ -154,6 +158,25 @@ fn bottlenecks(systems: &[System<'_>], html: &mut Html) {
             html.leaf("li", &[], &text);
         }
     });
+}
+
+/// A reason to think that the generator held things up.
+#[derive(Default)]
+struct Reason<'a> {
+    /// The largest figure that it was given with, and the text with that.
+    figure: u64,
+    worst: &'a str,
+    /// Where it was given.
+    places: Vec<String>,
+}
+
+/// The first number of a text, without decimals; 0 if it has none.
+fn first_number(text: &str) -> u64 {
+    let digits = text.split(|c: char| !c.is_ascii_digit());
+    digits
+        .filter_map(|digits| digits.parse().ok())
+        .next()
+        .unwrap_or_default()
 }
 
 /// Writes all points in figures.

@@ -105,7 +105,10 @@ async fn work(
             }
             if due <= Instant::now() {
                 tell();
-                due = Instant::now() + interval;
+                // On the beat of all threads, so that they tell of the same intervals.
+                while due <= Instant::now() {
+                    due += interval;
+                }
             }
         }
     };
