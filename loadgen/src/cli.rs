@@ -273,10 +273,12 @@ fn make_report(arguments: &ReportArguments) -> anyhow::Result<bool> {
 }
 
 fn list() -> anyhow::Result<bool> {
+    let names = built_in::names();
+    let width = names.iter().map(|name| name.len()).max().unwrap_or(0);
     let mut out = String::new();
     for built_in in built_in::ALL {
         let about = read::read(built_in.name, &[])?.scenario.about;
-        out += &format!("{:<9} {about}\n", built_in.name);
+        out += &format!("{:<width$}  {about}\n", built_in.name);
     }
     print(&out);
     Ok(true)

@@ -90,5 +90,9 @@ fn write(
             }
         }
     }
-    input.write_all(lines.as_bytes()).map_err(Unwritten::Pipe)
+    input.write_all(lines.as_bytes()).map_err(Unwritten::Pipe)?;
+    match watch(Step::Filling { done, total }) {
+        true => Ok(()),
+        false => Err(Unwritten::GivenUp),
+    }
 }
