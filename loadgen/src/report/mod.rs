@@ -2,7 +2,7 @@
 //!
 //! The page needs nothing but itself: no script, no font, no picture from elsewhere. It is well-formed XML as well as HTML,
 //! so that it can be checked. Everything in it comes from [`RunResult`]s; what there is no data for is named, with the scenario
-//! that gives it. [`systems`] puts results of one server together, [`observe`] looks at each point, [`model`] fits with [`fit`],
+//! that gives it. `systems` puts results of one server together, `observe` looks at each point, `model` fits with `fit`,
 //! and the other modules write a part of the page each.
 
 mod capacity;
