@@ -21,7 +21,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// `rows` of `total` rows change (at least one, at most all). Of a hundred changes `release_percent` end the lease: at
+    /// `rows` of the first `total` rows change (at least one, at most all). Of a hundred changes `release_percent` end the lease: at
     /// most 50, for a lease that has ended begins again before it ends again.
     #[must_use]
     pub fn new(rows: u32, total: u32, release_percent: u32, seed: u64) -> Self {
@@ -60,6 +60,9 @@ impl Schedule {
     /// The first change of a row. `None`: it never changes.
     #[must_use]
     pub fn first(&self, row: u32) -> Option<u64> {
+        if u64::from(row) >= self.total {
+            return None;
+        }
         let place = (u64::from(row) + self.total - self.offset) % self.total;
         let place = place * self.inverse % self.total;
         (place < self.rows).then_some(place + 1)
@@ -167,6 +170,15 @@ mod tests {
         );
         let none = Schedule::new(1_000, 5_000, 0, 1);
         assert!(!(1..10_000).any(|n| none.is_release(n)));
+    }
+
+    #[test]
+    fn rows_behind_those_that_can_change_never_do() {
+        let schedule = Schedule::new(40, 60, 20, 1);
+        assert!((1..=500).all(|change| schedule.row(change) < 60));
+        assert!(
+            (60..200).all(|row| schedule.first(row).is_none() && schedule.latest(row, 500) == 0)
+        );
     }
 
     #[test]

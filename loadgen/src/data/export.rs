@@ -58,6 +58,8 @@ struct Entry {
 pub(super) struct Export {
     file: File,
     entries: Vec<Entry>,
+    /// The first so many of them were active.
+    active: u32,
     table: Table,
     hasher: RandomState,
     /// VSS information of each VPN, type included; the first one is the global one's: nothing.
@@ -95,6 +97,8 @@ impl Export {
         let mut loader = Loader::new(family);
         let mut input = BufReader::with_capacity(1 << 20, &file);
         let (mut octets, mut offset, mut number) = (Vec::new(), 0_u64, 0_u64);
+        // Place, length and number of the lines of leases that are not active: their rows come behind all others.
+        let mut ended = Vec::new();
         loop {
             octets.clear();
             let length = input.read_until(b'\n', &mut octets).map_err(read)?;
@@ -107,11 +111,22 @@ impl Export {
                 return Err(wrong(number, format!("expected at most {most} octets")));
             }
             if !octets.trim_ascii().is_empty() {
-                loader
-                    .add(&octets, offset)
+                let is_added = loader
+                    .add(&octets, offset, true)
                     .map_err(|reason| wrong(number, reason))?;
+                if !is_added {
+                    ended.push((offset, length, number));
+                }
             }
             offset += length as u64;
+        }
+        loader.active = loader.entries.len() as u32;
+        for (offset, length, number) in ended {
+            octets.resize(length, 0);
+            file.read_exact_at(&mut octets, offset).map_err(read)?;
+            loader
+                .add(&octets, offset, false)
+                .map_err(|reason| wrong(number, reason))?;
         }
         match loader.entries.is_empty() {
             true => Err(DataError::Empty),
@@ -121,6 +136,10 @@ impl Export {
 
     pub(super) fn len(&self) -> u32 {
         self.entries.len() as u32
+    }
+
+    pub(super) fn active(&self) -> u32 {
+        self.active
     }
 
     fn lists(&self, by: By) -> Option<&Lists> {
@@ -398,6 +417,7 @@ fn digest_octets4(
 struct Loader {
     family: Family,
     entries: Vec<Entry>,
+    active: u32,
     table: Table,
     hasher: RandomState,
     vpns: Vec<Vec<u8>>,
@@ -414,6 +434,7 @@ impl Loader {
         Self {
             family,
             entries: Vec::new(),
+            active: 0,
             table: Table::default(),
             // The same in every process.
             hasher: RandomState::with_seeds(0x6c67, 0x6578, 0x706f, 0x7274),
@@ -426,10 +447,15 @@ impl Loader {
         }
     }
 
-    fn add(&mut self, line: &[u8], offset: u64) -> Result<(), String> {
+    /// Adds a line's lease, if it is one of the family that is wanted and is active or not as said. `false`: it is the
+    /// other.
+    fn add(&mut self, line: &[u8], offset: u64, active: bool) -> Result<bool, String> {
         let parsed = Parsed::read(line)?;
         if parsed.family != self.family {
-            return Ok(());
+            return Ok(true);
+        }
+        if parsed.is_active != active {
+            return Ok(false);
         }
         let row = self.entries.len() as u32;
         if row >= MOST_ROWS {
@@ -481,7 +507,7 @@ impl Loader {
                 .get(row as usize)
                 .map_or(0, |entry| hasher.hash_one(key_of(entry)))
         });
-        Ok(())
+        Ok(true)
     }
 
     fn digest4(&mut self, row: u32, content: &Content, octets: &mut SmallVec<[u8; 512]>) {
@@ -550,6 +576,7 @@ impl Loader {
             links: self.links.finish(INDIRECT, &|_, _| {}),
             file,
             entries: self.entries,
+            active: self.active,
             table: self.table,
             hasher: self.hasher,
             vpns: self.vpns,

@@ -180,6 +180,16 @@ impl Inventory {
         }
     }
 
+    /// Rows that can be changed: the first so many. A lease that was not active may have no client any more, to whom it could be
+    /// given again.
+    #[must_use]
+    pub fn changeable(&self) -> u32 {
+        match &self.kind {
+            Kind::MadeUp(made_up) => made_up.len(),
+            Kind::Export(export) => export.active(),
+        }
+    }
+
     /// There are no rows.
     #[must_use]
     pub fn is_empty(&self) -> bool {

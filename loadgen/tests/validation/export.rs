@@ -113,7 +113,8 @@ fn file(lines: &str) -> (NamedTempFile, Source) {
 
 #[test]
 fn an_export_has_rows_and_what_can_be_asked_about_them() {
-    let (_file, source) = file(&lines(start()));
+    let text = lines(start());
+    let (_file, source) = file(&text);
     let v4 = Inventory::load(Family::V4, &source).unwrap();
     assert_eq!(
         (v4.len(), v4.relays(), v4.targets(By::RemoteId)),
@@ -144,14 +145,18 @@ fn an_export_has_rows_and_what_can_be_asked_about_them() {
     assert_eq!(query.link.to_string(), "2001:db8:1::1");
     // Of the clients with a lease behind each relay agent all three belong to each.
     let rows = v6.rows(By::RelayId, 0);
-    let place = rows.place(13).unwrap();
-    assert_eq!(
-        (
-            rows.is_direct(place),
-            rows.is_direct(rows.place(12).unwrap())
-        ),
-        (false, true)
-    );
+    let mut v6_lines = text.lines().filter(|line| line.contains("\"family\":6"));
+    let mut is_direct = |n: usize| {
+        let line = v6_lines.nth(n).unwrap();
+        let is_it = |row: &u32| {
+            let mut found = String::new();
+            v6.line(*row, None, &mut found);
+            found.trim_end() == line
+        };
+        let row = (0..v6.len()).find(is_it).unwrap();
+        rows.is_direct(rows.place(row).unwrap())
+    };
+    assert_eq!((is_direct(12), is_direct(0)), (true, false));
 }
 
 #[test]
@@ -267,5 +272,21 @@ fn what_differs_from_an_export_is_found() {
         assert_eq!(kinds, [FaultKind::Different], "{faults:?}");
         let text = &faults[0].1;
         assert!(text.contains("expected") && text.contains("came"), "{text}");
+    }
+}
+
+#[test]
+fn only_active_leases_can_be_changed_and_they_come_first() {
+    let (_file, source) = file(&lines(start()));
+    for family in [Family::V4, Family::V6] {
+        let inventory = Inventory::load(family, &source).unwrap();
+        let active = inventory.changeable();
+        assert!(0 < active && active < inventory.len());
+        let is_active = |row: u32| {
+            let mut line = String::new();
+            inventory.line(row, None, &mut line);
+            line.contains("\"state\":\"active\"")
+        };
+        assert!((0..active).all(is_active) && !(active..inventory.len()).any(is_active));
     }
 }

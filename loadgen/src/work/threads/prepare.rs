@@ -187,7 +187,10 @@ impl Shared {
 #[must_use]
 pub fn schedule(scenario: &Scenario, inventory: &Inventory) -> Option<Schedule> {
     let changes = scenario.changes.as_ref()?;
-    let total = inventory.len();
+    let total = inventory.changeable();
+    if total == 0 {
+        return None;
+    }
     let rows = changes.bindings.map_or(total, |rows| rows.min(total));
     Some(Schedule::new(
         rows,
