@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use leaseq_feed::run::Status;
 use leaseq_feed::socket::{Address, NdjsonListener};
 use leaseq_loadgen::changes::{Driver, Mark, Schedule};
 use leaseq_loadgen::data::{Inventory, Source};
@@ -71,6 +72,10 @@ impl Run {
     }
 }
 
+fn status() -> Arc<Status> {
+    Arc::new(Status::new("leases", "ndjson", None, "a socket"))
+}
+
 fn store(run: &Run) -> Arc<Store> {
     let options = Options {
         sync: SyncMode::Never,
@@ -85,7 +90,8 @@ fn store(run: &Run) -> Arc<Store> {
 fn every_change_of_both_families_is_acknowledged_and_is_what_the_store_holds() {
     let run = Run::new(100_000);
     let store = store(&run);
-    let _listener = NdjsonListener::start(&Address::Unix(run.feed()), Arc::clone(&store)).unwrap();
+    let _listener =
+        NdjsonListener::start(&Address::Unix(run.feed()), Arc::clone(&store), status()).unwrap();
     let driver = run.drive(20_000.0, &[Family::V4, Family::V6]);
     for family in [Family::V4, Family::V6] {
         run.wait_for(family, 1_000);
@@ -128,7 +134,7 @@ fn every_change_of_both_families_is_acknowledged_and_is_what_the_store_holds() {
 fn the_rate_is_kept_and_nothing_is_driven_without_one() {
     let run = Run::new(1_000);
     let store = store(&run);
-    let _listener = NdjsonListener::start(&Address::Unix(run.feed()), store).unwrap();
+    let _listener = NdjsonListener::start(&Address::Unix(run.feed()), store, status()).unwrap();
     let driven = run.drive(0.0, &[Family::V4]).stop(PATIENCE);
     assert_eq!((driven.result.submitted, driven.faults.len()), (0, 0));
     // They begin when relays do, and none is early.
@@ -147,7 +153,7 @@ fn the_rate_is_kept_and_nothing_is_driven_without_one() {
 fn a_full_board_ends_the_driving_and_says_so() {
     let run = Run::new(50);
     let store = store(&run);
-    let _listener = NdjsonListener::start(&Address::Unix(run.feed()), store).unwrap();
+    let _listener = NdjsonListener::start(&Address::Unix(run.feed()), store, status()).unwrap();
     let driver = run.drive(1e9, &[Family::V4]);
     run.wait_for(Family::V4, 50);
     let driven = driver.stop(PATIENCE);

@@ -6,6 +6,8 @@
 //! - [`ndjson`]: one lease event a line, in both directions (import, export);
 //! - [`socket`]: NDJSON on a Unix or TCP socket, answered line by line once durable.
 //!
+//! What follows a source while the server runs is a [`run::Feed`], started from its [`Settings`].
+//!
 //! File sources are iterators of `Result<Event, ReadError>`, whose events have passed [`leaseq_store::Event::check`]. A line that cannot be understood is a
 //! [`Rejection`] with file, line and reason; the lines around it are not harmed by it. Nothing here panics on
 //! what a source contains, and no line, however long, takes more memory than [`lines::MAX_LINE`] octets.
@@ -15,7 +17,10 @@ pub mod kea;
 pub mod lines;
 pub mod ndjson;
 pub mod rejection;
+pub mod run;
+mod settings;
 pub mod socket;
 pub mod vpn;
 
 pub use rejection::{ReadError, Rejection};
+pub use settings::{Settings, StartError};

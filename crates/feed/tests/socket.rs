@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread;
 
 use leaseq_feed::lines::MAX_LINE;
+use leaseq_feed::run::Status;
 use leaseq_feed::socket::{Address, NdjsonListener};
 use leaseq_store::{Options, Store, SyncMode, Topology, Vpn};
 
@@ -14,6 +15,10 @@ struct Fixture {
     dir: tempfile::TempDir,
     store: Arc<Store>,
     listener: NdjsonListener,
+}
+
+fn status() -> Arc<Status> {
+    Arc::new(Status::new("leases", "ndjson", None, "a socket"))
 }
 
 fn fixture() -> Fixture {
@@ -26,7 +31,7 @@ fn fixture() -> Fixture {
     let store =
         Arc::new(Store::open(&dir.path().join("store"), options, Topology::default()).unwrap());
     let address = Address::Unix(dir.path().join("feed.sock"));
-    let listener = NdjsonListener::start(&address, Arc::clone(&store)).unwrap();
+    let listener = NdjsonListener::start(&address, Arc::clone(&store), status()).unwrap();
     Fixture {
         dir,
         store,
@@ -197,8 +202,12 @@ fn stopping_answers_what_was_read_and_gives_the_store_back() {
 #[test]
 fn tcp_works_alike_and_tells_its_port() {
     let fixture = fixture();
-    let listener =
-        NdjsonListener::start(&"127.0.0.1:0".parse().unwrap(), Arc::clone(&fixture.store)).unwrap();
+    let listener = NdjsonListener::start(
+        &"127.0.0.1:0".parse().unwrap(),
+        Arc::clone(&fixture.store),
+        status(),
+    )
+    .unwrap();
     let Address::Tcp(address) = listener.address().clone() else {
         panic!("a TCP address")
     };

@@ -72,6 +72,16 @@ impl Batch {
 }
 
 impl Answers {
+    /// How many lines became events.
+    pub(super) fn events(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// The refused lines, and why.
+    pub(super) fn refused(&self) -> &[(u64, String)] {
+        &self.refused
+    }
+
     /// Notes which events the store refused, by their index in the batch.
     pub(super) fn refuse_events(&mut self, refused: Vec<(usize, EventError)>) {
         for (index, error) in refused {

@@ -11,6 +11,7 @@ use socket2::Socket;
 
 use super::batch::{Answers, Batch};
 use crate::lines::{Line, Lines, MAX_LINE};
+use crate::run::Status;
 
 /// Octets asked of the socket at a time.
 const READ_SIZE: usize = 64 * 1024;
@@ -24,14 +25,18 @@ struct Submitted {
 }
 
 /// Serves a writer until it ends, fails, or the socket is shut down. Returns the number of its lines.
-pub(super) fn serve(socket: &Arc<Socket>, store: &Arc<Store>) -> io::Result<u64> {
+pub(super) fn serve(
+    socket: &Arc<Socket>,
+    store: &Arc<Store>,
+    status: &Arc<Status>,
+) -> io::Result<u64> {
     let (queue, submitted) = sync_channel(MAX_BATCHES);
     let answering = {
-        let socket = Arc::clone(socket);
+        let (socket, status) = (Arc::clone(socket), Arc::clone(status));
         thread::Builder::new()
             .name("feed-answers".into())
             .spawn(move || {
-                let answered = answer(&socket, submitted);
+                let answered = answer(&socket, submitted, &status);
                 // A writer that takes no answers is not read from any further either.
                 let _ = socket.shutdown(Shutdown::Both);
                 answered
@@ -106,7 +111,7 @@ fn submit(batch: &mut Batch, store: &Store, queue: &SyncSender<Submitted>) -> bo
 }
 
 /// Answers batch by batch, until the reading thread is done or the writer takes no more.
-fn answer(mut socket: &Socket, submitted: Receiver<Submitted>) -> io::Result<()> {
+fn answer(mut socket: &Socket, submitted: Receiver<Submitted>, status: &Status) -> io::Result<()> {
     let mut next_line = 1;
     let mut text = String::new();
     for Submitted {
@@ -116,8 +121,16 @@ fn answer(mut socket: &Socket, submitted: Receiver<Submitted>) -> io::Result<()>
     {
         match ticket.map(Ticket::wait) {
             None => {}
-            Some(Ok(committed)) => answers.refuse_events(committed.rejected),
+            Some(Ok(committed)) => {
+                let rejected = committed.rejected.len();
+                let stored = answers.events().saturating_sub(rejected);
+                status.count(stored as u64, committed.changed.into());
+                answers.refuse_events(committed.rejected);
+            }
             Some(Err(error)) => answers.refuse_all(&error.to_string()),
+        }
+        for (line, reason) in answers.refused() {
+            status.reject(format_args!("line {line} of a writer: {reason}"));
         }
         text.clear();
         next_line = answers.write(next_line, &mut text);

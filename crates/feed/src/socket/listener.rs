@@ -14,6 +14,7 @@ use socket2::Socket;
 
 use super::address::Address;
 use super::connection;
+use crate::run::{Phase, Running, Status};
 
 /// Writers at a time; a further one is told so and closed.
 pub const MAX_WRITERS: usize = 128;
@@ -33,11 +34,11 @@ pub struct NdjsonListener {
 }
 
 /// The writers that are connected.
-#[derive(Default)]
 struct Writers {
     stopping: AtomicBool,
     connected: Mutex<HashMap<u64, Arc<Socket>>>,
     one_left: Condvar,
+    status: Arc<Status>,
 }
 
 impl Writers {
@@ -49,11 +50,23 @@ impl Writers {
 }
 
 impl NdjsonListener {
-    /// Listens on `address` and hands what writers send to `store`.
-    pub fn start(address: &Address, store: Arc<Store>) -> io::Result<NdjsonListener> {
+    /// Listens on `address` and hands what writers send to `store`; `status` tells of all of them together.
+    pub fn start(
+        address: &Address,
+        store: Arc<Store>,
+        status: Arc<Status>,
+    ) -> io::Result<NdjsonListener> {
         let (socket, address) = address.listen()?;
         let socket = Arc::new(socket);
-        let writers = Arc::new(Writers::default());
+        status.set_writers(0);
+        // Writers bring what they have when they like: there is nothing to load first.
+        status.enter(Phase::Following);
+        let writers = Arc::new(Writers {
+            stopping: AtomicBool::new(false),
+            connected: Mutex::default(),
+            one_left: Condvar::new(),
+            status,
+        });
         let accepting = {
             let (socket, writers) = (Arc::clone(&socket), Arc::clone(&writers));
             thread::Builder::new()
@@ -118,6 +131,12 @@ impl NdjsonListener {
     }
 }
 
+impl Running for NdjsonListener {
+    fn stop(self: Box<Self>) {
+        NdjsonListener::stop(*self);
+    }
+}
+
 impl Drop for NdjsonListener {
     fn drop(&mut self) {
         self.end();
@@ -163,24 +182,40 @@ fn begin(
             )));
         }
         connected.insert(number, Arc::clone(&socket));
+        writers.status.set_writers(connected.len() as u64);
     }
     let leave = Leave {
         writers: Arc::clone(writers),
         number,
     };
     let store = Arc::clone(store);
-    thread::Builder::new().name("feed-writer".into()).spawn(move || {
-        let _leave = leave;
-        tracing::info!(id = "feed-writer-connected", writer = number, "a writer of leases connected");
-        let served = connection::serve(&socket, &store);
-        // The writer is to see the end before the listener counts it as gone.
-        let _ = socket.shutdown(Shutdown::Both);
-        drop(store);
-        match served {
-            Ok(lines) => tracing::info!(id = "feed-writer-left", writer = number, lines, "a writer of leases left"),
-            Err(error) => tracing::warn!(id = "feed-writer-failed", writer = number, %error, "a writer of leases failed"),
-        }
-    })?;
+    let status = Arc::clone(&writers.status);
+    thread::Builder::new()
+        .name("feed-writer".into())
+        .spawn(move || {
+            let _leave = leave;
+            tracing::info!(
+                id = "feed-writer-connected",
+                writer = number,
+                "a writer of leases connected"
+            );
+            let served = connection::serve(&socket, &store, &status);
+            // The writer is to see the end before the listener counts it as gone.
+            let _ = socket.shutdown(Shutdown::Both);
+            drop(store);
+            match served {
+                Ok(lines) => tracing::info!(
+                    id = "feed-writer-left",
+                    writer = number,
+                    lines,
+                    "a writer of leases left"
+                ),
+                Err(error) => status.trouble(
+                    "feed-writer-failed",
+                    format_args!("writer {number} failed: {error}"),
+                ),
+            }
+        })?;
     Ok(())
 }
 
@@ -192,7 +227,9 @@ struct Leave {
 
 impl Drop for Leave {
     fn drop(&mut self) {
-        self.writers.lock().remove(&self.number);
+        let mut connected = self.writers.lock();
+        connected.remove(&self.number);
+        self.writers.status.set_writers(connected.len() as u64);
         self.writers.one_left.notify_all();
     }
 }

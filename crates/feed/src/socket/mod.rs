@@ -11,5 +11,33 @@ mod batch;
 mod connection;
 mod listener;
 
+use std::io;
+use std::sync::Arc;
+
+use leaseq_store::Store;
+
+use crate::run::{Feed, Status};
+
 pub use address::{Address, AddressError};
 pub use listener::{MAX_WRITERS, NdjsonListener};
+
+/// What a feed of kind `ndjson` is told to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Its name.
+    pub name: String,
+    /// Where writers connect to.
+    pub listen: Address,
+}
+
+/// Starts the feed.
+///
+/// # Errors
+/// The address cannot be listened on, or there is no thread to be had.
+pub fn start(settings: &Settings, store: Arc<Store>) -> io::Result<Feed> {
+    let source = settings.listen.to_string();
+    let status = Arc::new(Status::new(&settings.name, "ndjson", None, source));
+    let listener = NdjsonListener::start(&settings.listen, store, Arc::clone(&status))?;
+    let address = listener.address().clone();
+    Ok(Feed::new(status, Some(address), Box::new(listener)))
+}

@@ -12,6 +12,8 @@ use std::sync::Arc;
 use leaseq_engine::Engine;
 use leaseq_store::Reader;
 
+use crate::serve::Feeds;
+
 pub use server::Admin;
 
 /// What is looked at.
@@ -19,6 +21,8 @@ pub use server::Admin;
 pub struct Served {
     /// The engine and its counters.
     pub engine: Arc<Engine>,
+    /// The feeds.
+    pub feeds: Arc<Feeds>,
     /// The store.
     pub reader: Reader,
     /// Milliseconds that the opening of the store took.

@@ -1,9 +1,11 @@
 //! Whether the server is ready, and what it is doing.
 
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use leaseq_engine::{ConnectionState, Listeners};
+use leaseq_feed::run::Snapshot;
 use leaseq_session::Family;
+use leaseq_store::Stamp;
 use serde_json::{Value, json};
 
 use super::Served;
@@ -30,6 +32,7 @@ pub fn json(served: &Served) -> Value {
         "recovered_ms": served.recovered_ms as u64,
         "listening": listening(served.engine.addresses()),
         "store": store::stats_json(&stats),
+        "feeds": feeds(served),
         "connections": connections,
     })
 }
@@ -49,11 +52,45 @@ fn listening(listeners: &Listeners) -> Value {
     })
 }
 
+fn feeds(served: &Served) -> Vec<Value> {
+    let now = served.reader.now();
+    let statuses = served.feeds.statuses();
+    statuses
+        .iter()
+        .map(|status| feed(&status.snapshot(), now))
+        .collect()
+}
+
+fn feed(feed: &Snapshot, now: Stamp) -> Value {
+    json!({
+        "name": feed.name,
+        "kind": feed.kind,
+        "family": feed.family,
+        "source": feed.source,
+        "phase": feed.phase.name(),
+        "since": unix_seconds(feed.since),
+        "loaded": feed.loaded.map(unix_seconds),
+        "lag_ms": feed.lag(now).map(|lag| lag.as_millis() as u64),
+        "backlog_octets": feed.backlog_octets,
+        "writers": feed.writers,
+        "events": feed.events,
+        "changed": feed.changed,
+        "rejected": feed.rejected,
+        "troubles": feed.troubles,
+        "remark": feed.remark,
+        "last_trouble": feed.trouble.as_ref().map(|trouble| json!({
+            "at": unix_seconds(trouble.at),
+            "text": trouble.text,
+        })),
+    })
+}
+
+fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
 fn connection(connection: &leaseq_engine::ConnectionInfo) -> Value {
-    let since = connection
-        .since
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
     json!({
         "id": connection.id,
         "peer": connection.peer.to_string(),
@@ -69,6 +106,6 @@ fn connection(connection: &leaseq_engine::ConnectionInfo) -> Value {
         },
         "sent_octets": connection.sent_octets,
         "received_octets": connection.received_octets,
-        "since": since,
+        "since": unix_seconds(connection.since),
     })
 }

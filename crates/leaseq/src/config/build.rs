@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use leaseq_engine::{EngineConfig, Listeners};
-use leaseq_feed::{hex, socket};
+use leaseq_feed::hex;
 use leaseq_session::{
     ActiveSettings, Dhcp4Settings, Dhcp6Settings, Limits, LinkRule, OnLimit, ReplyTo,
     RequestorRule, Settings, TlsSettings,
@@ -17,7 +17,8 @@ use leaseq_session::{
 use leaseq_store::{LinkConfig, Options, Range4, SyncMode, Topology, Vpn};
 use toml::Spanned;
 
-use super::sections::{self, ActiveMode, Cores, FeedKind, File, TlsBulk};
+use super::feed;
+use super::sections::{self, ActiveMode, Cores, File, TlsBulk};
 use super::units::{Pool, Size, Text, network_of};
 use super::{Config, Overrides};
 use crate::tls::{self, Certificate, Files, Which};
@@ -69,7 +70,7 @@ pub(super) fn build(file: File, base: &Path, overrides: Overrides) -> Result<Con
         listeners,
         settings: Arc::new(settings),
         admin: file.admin.listen.0.0,
-        feeds: file.feeds.iter().map(feed).collect::<Result<_, _>>()?,
+        feeds: feed::feeds(&file.feeds, base)?,
         certificates: certificates.unwrap_or_default(),
         warnings,
     })
@@ -431,25 +432,4 @@ fn requestors(file: &File) -> Result<Vec<Arc<RequestorRule>>, Fault> {
         Ok(Arc::new(rule))
     };
     file.requestors.iter().map(rule).collect()
-}
-
-fn feed(section: &Spanned<sections::Feed>) -> Result<socket::Address, Fault> {
-    let feed = section.get_ref();
-    let refused = |reason: String| Err((section.span(), reason));
-    let kind = feed.kind.name();
-    if feed.kind != FeedKind::Ndjson {
-        return refused(format!("a feed of kind {kind:?} is not in this version"));
-    }
-    let foreign = [
-        ("family", feed.family.is_some()),
-        ("path", feed.path.is_some()),
-        ("server", feed.server.is_some()),
-    ];
-    if let Some((key, _)) = foreign.iter().find(|(_, is_given)| *is_given) {
-        return refused(format!("`{key}` is not a key of a feed of kind {kind:?}"));
-    }
-    match &feed.listen {
-        Some(Text(address)) => Ok(address.clone()),
-        None => refused(format!("a feed of kind {kind:?} needs `listen`")),
-    }
 }

@@ -4,6 +4,7 @@
 //! version does not have is checked like everything else, and refused only where it is switched on.
 
 mod build;
+mod feed;
 mod sections;
 mod units;
 
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use leaseq_engine::{EngineConfig, Listeners};
-use leaseq_feed::socket;
+use leaseq_feed::Settings as FeedSettings;
 use leaseq_session::{ActiveSettings, Dhcp4Settings, Network, ReplyTo, RequestorRule, Settings};
 use leaseq_store::{Options, SyncMode, Topology};
 
@@ -37,8 +38,8 @@ pub struct Config {
     pub settings: Arc<Settings>,
     /// Where the admin HTTP listens, if at all.
     pub admin: Option<SocketAddr>,
-    /// Sockets that take leases in NDJSON.
-    pub feeds: Vec<socket::Address>,
+    /// The sources of leases that are followed.
+    pub feeds: Vec<FeedSettings>,
     /// The certificates that TLS is served and requestors are trusted with.
     pub certificates: Vec<Certificate>,
     /// What works, but is probably not meant.
@@ -170,7 +171,6 @@ impl Config {
             ),
             ("dhcp6.link", format!("{:?}", self.topology.links6)),
             ("admin.listen", format!("{:?}", self.admin)),
-            ("feed", format!("{:?}", self.feeds)),
         ]
     }
 }

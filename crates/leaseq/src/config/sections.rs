@@ -4,13 +4,13 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use leaseq_feed::socket;
 use leaseq_session::{Network, QueryKind};
 use leaseq_store::{Prefix6, Vpn};
 use leaseq_wire::parameters::{ACTIVE_LQ_IDLE_TIMEOUT, ACTIVE_LQ_SEND_TIMEOUT};
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::feed;
 use super::units::{AdminListen, Octets, Pool, Prefix4, Size, Text};
 use crate::tls::AllowedName;
 
@@ -29,7 +29,7 @@ pub struct File {
     pub requestors: Vec<Requestor>,
     pub admin: Admin,
     #[serde(rename = "feed")]
-    pub feeds: Vec<Spanned<Feed>>,
+    pub feeds: Vec<Spanned<feed::Section>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -286,40 +286,6 @@ impl Default for Admin {
     fn default() -> Self {
         Admin {
             listen: Text(AdminListen(Some((Ipv4Addr::LOCALHOST, 8067).into()))),
-        }
-    }
-}
-
-/// A source of leases. Which keys it needs depends on its kind.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Feed {
-    pub kind: FeedKind,
-    pub family: Option<u8>,
-    pub path: Option<PathBuf>,
-    pub listen: Option<Text<socket::Address>>,
-    pub server: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FeedKind {
-    KeaMemfile,
-    KeaHa,
-    IscDhcpd,
-    Ndjson,
-    Leasequery,
-}
-
-impl FeedKind {
-    /// Its name in the configuration.
-    pub fn name(self) -> &'static str {
-        match self {
-            FeedKind::KeaMemfile => "kea-memfile",
-            FeedKind::KeaHa => "kea-ha",
-            FeedKind::IscDhcpd => "isc-dhcpd",
-            FeedKind::Ndjson => "ndjson",
-            FeedKind::Leasequery => "leasequery",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `leaseq serve`: store, feeds, engine and admin HTTP, from start to clean stop.
 
+mod feeds;
 mod ready;
 mod reload;
 
@@ -9,7 +10,6 @@ use std::time::Instant;
 
 use anyhow::Context;
 use leaseq_engine::Engine;
-use leaseq_feed::socket::NdjsonListener;
 use leaseq_store::{Options, Store};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -20,6 +20,8 @@ use crate::config::{Config, Overrides};
 use crate::exit::Done;
 use crate::tls::Watch;
 use crate::{progress, sample};
+
+pub use feeds::Feeds;
 
 /// Serves until a signal ends it.
 pub fn run(arguments: &cli::Serve) -> anyhow::Result<Done> {
@@ -37,7 +39,7 @@ pub fn run(arguments: &cli::Serve) -> anyhow::Result<Done> {
         match signal {
             SIGHUP => {
                 let file = arguments.config.as_deref();
-                reload::reload(file, overrides, &config, &server.engine, &watch);
+                reload::reload(file, overrides, &config, &server, &watch);
             }
             signal => {
                 tracing::info!(id = "serve-stopping", signal, "stopping");
@@ -69,7 +71,7 @@ fn configure(arguments: &cli::Serve, overrides: Overrides) -> anyhow::Result<Con
 struct Server {
     store: Arc<Store>,
     engine: Arc<Engine>,
-    feeds: Vec<NdjsonListener>,
+    feeds: Arc<Feeds>,
     admin: Option<admin::Admin>,
 }
 
@@ -97,14 +99,10 @@ impl Server {
         let engine =
             Arc::new(started.map_err(|error| anyhow::anyhow!("the server cannot start: {error}"))?);
         let store = Arc::new(store);
-        let mut feeds = Vec::with_capacity(config.feeds.len());
-        for address in &config.feeds {
-            let listening = NdjsonListener::start(address, Arc::clone(&store));
-            feeds
-                .push(listening.with_context(|| format!("cannot listen for leases on {address}"))?);
-        }
+        let feeds = Arc::new(Feeds::start(&config.feeds, Arc::clone(&store))?);
         let served = Served {
             engine: Arc::clone(&engine),
+            feeds: Arc::clone(&feeds),
             reader: store.reader(),
             recovered_ms,
         };
@@ -131,11 +129,10 @@ impl Server {
         let stats = self.store.reader().stats();
         let bindings = stats.v4.bindings() + stats.v6.bindings();
         let admin = self.admin.as_ref().map(admin::Admin::address);
-        let feeds: Vec<_> = self.feeds.iter().map(NdjsonListener::address).collect();
         let line = ready::line(
             self.engine.addresses(),
             admin,
-            &feeds,
+            &self.feeds.listens(),
             bindings,
             recovered_ms,
         );
@@ -158,12 +155,13 @@ impl Server {
             feeds,
             admin,
         } = self;
-        feeds.into_iter().for_each(NdjsonListener::stop);
+        feeds.stop();
         engine.shutdown();
         if let Some(admin) = admin {
             admin.stop();
         }
         drop(engine);
+        drop(feeds);
         let store = Arc::into_inner(store).context("the store is still in use")?;
         store.stop().context("the store cannot be closed")?;
         tracing::info!(id = "serve-stopped", "stopped");

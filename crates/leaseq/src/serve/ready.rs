@@ -13,7 +13,7 @@ const NONE: &str = "-";
 pub fn line(
     listeners: &Listeners,
     admin: Option<SocketAddr>,
-    feeds: &[&Address],
+    feeds: &[Address],
     bindings: u64,
     recovered_ms: u128,
 ) -> String {
@@ -72,7 +72,7 @@ mod tests {
              admin=127.0.0.1:8067 bindings=1000000 recovered_ms=412"
         );
         let feed = "unix:/run/feed.sock".parse().unwrap();
-        let told = line(&Listeners::default(), None, &[&feed], 0, 0);
+        let told = line(&Listeners::default(), None, &[feed], 0, 0);
         assert!(
             told.ends_with(" admin=- feed=unix:/run/feed.sock bindings=0 recovered_ms=0"),
             "{told}"

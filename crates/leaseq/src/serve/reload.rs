@@ -2,18 +2,17 @@
 
 use std::path::Path;
 
-use leaseq_engine::Engine;
-
+use super::Server;
 use crate::config::{Config, Overrides};
 use crate::tls::Watch;
 
-/// Takes over limits, requestors, certificates and what sessions send, for connections to come; names what cannot change; a
-/// bad file, of the configuration or of TLS, changes nothing.
+/// Takes over limits, requestors, certificates and what sessions send, for connections to come, and feeds; names what cannot
+/// change; a bad file, of the configuration or of TLS, changes nothing.
 pub fn reload(
     file: Option<&Path>,
     overrides: Overrides,
     started_with: &Config,
-    engine: &Engine,
+    server: &Server,
     watch: &Watch,
 ) {
     let Some(file) = file else {
@@ -42,7 +41,8 @@ pub fn reload(
             "this key has changed, but needs a restart to take effect"
         );
     }
-    engine.reload(config.settings);
+    server.engine.reload(config.settings);
+    server.feeds.reload(&config.feeds);
     watch.replace(config.certificates);
     tracing::info!(id = "reload-done", file = %file.display(), "the configuration was read again");
 }

@@ -1,0 +1,56 @@
+//! What a feed is told to do, of whatever kind.
+
+use std::io;
+use std::sync::Arc;
+
+use leaseq_store::Store;
+
+use crate::run::Feed;
+use crate::socket;
+
+/// The settings of one feed. Two that are equal run the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settings {
+    /// A socket that takes leases in NDJSON.
+    Ndjson(socket::Settings),
+}
+
+/// Why a feed cannot be started. Faults of the source are not among them: a feed waits for it.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// It cannot listen where it should.
+    #[error("the feed {name:?} cannot listen on {address}")]
+    Listen {
+        /// The feed's name.
+        name: String,
+        /// The address of its settings.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl Settings {
+    /// The feed's name, under which the store keeps its position.
+    pub fn name(&self) -> &str {
+        match self {
+            Settings::Ndjson(settings) => &settings.name,
+        }
+    }
+
+    /// Starts the feed.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn start(&self, store: Arc<Store>) -> Result<Feed, StartError> {
+        match self {
+            Settings::Ndjson(settings) => {
+                socket::start(settings, store).map_err(|source| StartError::Listen {
+                    name: settings.name.clone(),
+                    address: settings.listen.to_string(),
+                    source,
+                })
+            }
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! `[[feed]]`: the section as it is written, and what a feed is told to do because of it.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use leaseq_feed::{Settings, socket};
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::build::Fault;
+use super::units::Text;
+
+/// A source of leases. Which keys it takes depends on its kind.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Section {
+    pub kind: Kind,
+    pub name: Option<String>,
+    pub family: Option<u8>,
+    pub path: Option<PathBuf>,
+    pub listen: Option<Text<socket::Address>>,
+    pub server: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    KeaMemfile,
+    KeaHa,
+    IscDhcpd,
+    Ndjson,
+    Leasequery,
+}
+
+impl Kind {
+    /// Its name in the configuration.
+    fn name(self) -> &'static str {
+        match self {
+            Kind::KeaMemfile => "kea-memfile",
+            Kind::KeaHa => "kea-ha",
+            Kind::IscDhcpd => "isc-dhcpd",
+            Kind::Ndjson => "ndjson",
+            Kind::Leasequery => "leasequery",
+        }
+    }
+
+    /// The keys that a feed of this kind takes, `kind` and `name` beside them.
+    fn keys(self) -> &'static [&'static str] {
+        match self {
+            Kind::KeaMemfile => &["family", "path"],
+            Kind::KeaHa | Kind::Ndjson => &["listen"],
+            Kind::IscDhcpd => &["path"],
+            Kind::Leasequery => &["family", "server"],
+        }
+    }
+}
+
+/// The feeds of a file. Each has a name of its own: the store keeps under it how far the feed was read.
+pub(super) fn feeds(sections: &[Spanned<Section>], base: &Path) -> Result<Vec<Settings>, Fault> {
+    let mut names = HashSet::new();
+    let mut feeds = Vec::with_capacity(sections.len());
+    for section in sections {
+        let settings = feed(section.get_ref(), base).map_err(|reason| (section.span(), reason))?;
+        if !names.insert(settings.name().to_owned()) {
+            let reason = format!(
+                "expected a name of its own for each feed, found {:?} twice",
+                settings.name()
+            );
+            return Err((section.span(), reason));
+        }
+        feeds.push(settings);
+    }
+    Ok(feeds)
+}
+
+fn feed(section: &Section, _base: &Path) -> Result<Settings, String> {
+    let kind = section.kind.name();
+    let given = [
+        ("family", section.family.is_some()),
+        ("path", section.path.is_some()),
+        ("listen", section.listen.is_some()),
+        ("server", section.server.is_some()),
+    ];
+    let foreign = given
+        .iter()
+        .find(|(key, is_given)| *is_given && !section.kind.keys().contains(key));
+    if let Some((key, _)) = foreign {
+        return Err(format!("`{key}` is not a key of a feed of kind {kind:?}"));
+    }
+    // Without a name of its own a feed is called by its kind and its source.
+    let name = |source: &dyn std::fmt::Display| {
+        section
+            .name
+            .clone()
+            .unwrap_or_else(|| format!("{kind}:{source}"))
+    };
+    let needs = |key: &str| format!("a feed of kind {kind:?} needs `{key}`");
+    match section.kind {
+        Kind::Ndjson => {
+            let Text(listen) = section.listen.as_ref().ok_or_else(|| needs("listen"))?;
+            Ok(Settings::Ndjson(socket::Settings {
+                name: name(listen),
+                listen: listen.clone(),
+            }))
+        }
+        Kind::KeaMemfile | Kind::KeaHa | Kind::IscDhcpd | Kind::Leasequery => {
+            Err(format!("a feed of kind {kind:?} is not in this version"))
+        }
+    }
+}
