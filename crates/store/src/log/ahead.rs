@@ -131,7 +131,7 @@ impl Ahead {
             Ok(made) => {
                 helper.waiting = false;
                 if let Err(error) = &made {
-                    tracing::warn!(%error, "the next segment of the log could not be made ahead of need");
+                    tracing::warn!(id = "segment-not-ready", %error, "the next segment of the log could not be made ahead of need");
                 }
                 self.ready = made.ok();
             }

@@ -269,7 +269,7 @@ impl Log {
         self.shared.store(Arc::new(segments));
         for segment in removed {
             if let Err(error) = self.home.disk.remove(&segment.path) {
-                tracing::warn!(%error, path = %segment.path.display(),
+                tracing::warn!(id = "segment-not-deleted", %error, path = %segment.path.display(),
                     "a compacted segment could not be deleted; it will be when the store is next opened");
             }
         }

@@ -165,7 +165,7 @@ impl Log {
                     });
                 }
                 Err(error) => {
-                    tracing::error!(%error, segment = %self.active.segment.header.name,
+                    tracing::error!(id = "log-write-failed", %error, segment = %self.active.segment.header.name,
                         "writing the log failed; the batch goes to a new segment");
                     // The kernel may have dropped what it could not write, and a later sync would not tell.
                     self.active.sealed = true;
@@ -329,7 +329,11 @@ impl Log {
     }
 
     fn give_up(&mut self, reason: &str) -> AppendError {
-        tracing::error!(reason, "the log cannot be written; the store is read-only");
+        tracing::error!(
+            id = "store-read-only",
+            reason,
+            "the log cannot be written; the store is read-only"
+        );
         self.read_only = Some(reason.to_owned());
         AppendError::ReadOnly(reason.to_owned())
     }
