@@ -3,7 +3,8 @@
 //! v4: `{"ISC":{"relay-agent-info":{"sub-options":"0x..","remote-id":"..","relay-id":".."}}}`; before Kea 2.3
 //! `"relay-agent-info":"0x.."`. v6: `{"ISC":{"relay-info":[{"hop":0,"link":"..","peer":"..","options":"0x.."}]}}`
 //! with the relay nearest to the server first; before Kea 2.3 the key was `relays`. Other keys are not ours and
-//! are passed over. Strings are borrowed from the row, so that reading one allocates nothing but the result.
+//! are passed over. Strings are borrowed from the row, so that reading one allocates nothing but the result. The commands
+//! of Kea's API carry the same as JSON within JSON (`user-context`).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,6 +13,7 @@ use std::net::Ipv6Addr;
 use leaseq_store::Relay6;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
 
 use crate::hex;
 use crate::rejection::json_reason;
@@ -108,7 +110,15 @@ struct Hop<'a> {
 
 /// The payload of option 82 that a v4 row was last received with, if the row tells it.
 pub fn relay_agent_info(json: &[u8]) -> Result<Option<Vec<u8>>, String> {
-    let context: Context<Isc4<'_>> = parse(json)?;
+    payload(parse(json)?)
+}
+
+/// The same of a context that was read already.
+pub(crate) fn relay_agent_info_of(context: &Value) -> Result<Option<Vec<u8>>, String> {
+    payload(Context::deserialize(context).map_err(unlike_kea)?)
+}
+
+fn payload(context: Context<Isc4<'_>>) -> Result<Option<Vec<u8>>, String> {
     let Some(found) = context.isc.and_then(|isc| isc.relay_agent_info) else {
         return Ok(None);
     };
@@ -133,7 +143,15 @@ pub fn relay_agent_info(json: &[u8]) -> Result<Option<Vec<u8>>, String> {
 
 /// The relays of a v6 row, the one nearest to the server first, if the row tells them.
 pub fn relay_chain(json: &[u8]) -> Result<Option<Vec<Relay6>>, String> {
-    let context: Context<Isc6<'_>> = parse(json)?;
+    chain(parse(json)?)
+}
+
+/// The same of a context that was read already.
+pub(crate) fn relay_chain_of(context: &Value) -> Result<Option<Vec<Relay6>>, String> {
+    chain(Context::deserialize(context).map_err(unlike_kea)?)
+}
+
+fn chain(context: Context<Isc6<'_>>) -> Result<Option<Vec<Relay6>>, String> {
     let Some(hops) = context.isc.and_then(|isc| isc.relay_info) else {
         return Ok(None);
     };
@@ -173,12 +191,14 @@ pub fn relay_chain(json: &[u8]) -> Result<Option<Vec<Relay6>>, String> {
 }
 
 fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, String> {
-    serde_json::from_slice(json).map_err(|error| {
-        format!(
-            "user_context is not as Kea writes it: {}",
-            json_reason(&error)
-        )
-    })
+    serde_json::from_slice(json).map_err(unlike_kea)
+}
+
+fn unlike_kea(error: serde_json::Error) -> String {
+    format!(
+        "user_context is not as Kea writes it: {}",
+        json_reason(&error)
+    )
 }
 
 fn decode(text: &str, key: &str, out: &mut Vec<u8>) -> Result<(), String> {

@@ -6,9 +6,10 @@
 //! (see [`lease_files`]).
 
 mod cleanup;
-mod context;
+pub(crate) mod context;
 mod escape;
 mod file;
+pub(crate) mod meaning;
 mod row;
 
 pub use cleanup::{OpenedFile, lease_files};

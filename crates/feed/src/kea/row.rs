@@ -3,18 +3,17 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use leaseq_store::{Event, Event4, Event6, HwAddr, LeaseKind, Link6, State, Vpn};
+use leaseq_store::{Event, Event4, Event6, HwAddr, LeaseKind, State, Vpn};
 use smallvec::SmallVec;
 
 use super::context;
 use super::escape::unescape;
 use super::file::Family;
+use super::meaning::{self, HTYPE_ETHERNET, Held, OPTION_HOST_NAME};
 use crate::hex;
 
 /// Infinity as a lifetime, in v4 and v6.
 const INFINITE: u32 = u32::MAX;
-const HTYPE_ETHERNET: u8 = 1;
-const OPTION_HOST_NAME: u8 = 12;
 const MAX_COLUMNS: usize = 64;
 
 /// The columns that are read.
@@ -256,18 +255,8 @@ impl<'a> Row<'a> {
             format!("expire: expected valid_lifetime {valid} and a time from 1970 to 2106, found {expire}")
         })?;
         let number: u32 = self.parse_or(Column::State, 0, "a state from 0 to 4")?;
-        let (state, state_since) = match number {
-            // 4 is an address that the client made and registered (RFC 9686): in use like a leased one.
-            0 | 4 => (State::Active, None),
-            1 => (State::Abandoned, None),
-            2 => (State::Expired, u32::try_from(expire).ok()),
-            3 => (State::Released, None),
-            other => {
-                return Err(format!(
-                    "state: expected a state from 0 to 4, found {other}"
-                ));
-            }
-        };
+        let Held { state, state_since } =
+            meaning::state(u64::from(number), expire).map_err(|error| format!("state: {error}"))?;
         Ok(Times {
             state,
             cltt: Some(cltt),
@@ -341,23 +330,13 @@ impl<'a> Row<'a> {
         } else {
             context::relay_chain(json)?
         };
-        // A relay below another one may leave its link-address unspecified (RFC 6221): the nearest one that does not tells the link.
-        let nearest = relay
-            .iter()
-            .flatten()
-            .rev()
-            .map(|hop| hop.link)
-            .find(|link| !link.is_unspecified());
-        // Kea writes a DUID of nothing but zeros where it has none (declined leases).
-        let duid = duid.iter().any(|octet| *octet != 0).then_some(duid);
+        let duid = meaning::client(duid);
         Ok(Event6 {
             vpn: Vpn::GLOBAL,
             address,
             prefix_len,
             kind,
-            link: nearest
-                .map(Link6::Address)
-                .or_else(|| duid.is_some().then_some(Link6::Subnet(subnet_id))),
+            link: meaning::link(relay.as_deref(), duid.is_some(), subnet_id),
             duid,
             iaid: Some(iaid),
             state: times.state,

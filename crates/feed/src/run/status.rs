@@ -83,7 +83,7 @@ struct State {
     read_up_to: Stamp,
     backlog_octets: u64,
     writers: Option<u64>,
-    remark: Option<String>,
+    remarks: Vec<(&'static str, String)>,
     trouble: Option<Trouble>,
     window: Option<Instant>,
     logged: u32,
@@ -158,7 +158,7 @@ impl Status {
                 read_up_to: Stamp::ZERO,
                 backlog_octets: 0,
                 writers: None,
-                remark: None,
+                remarks: Vec::new(),
                 trouble: None,
                 window: None,
                 logged: 0,
@@ -189,7 +189,10 @@ impl Status {
             changed: self.changed.load(Relaxed),
             rejected: self.rejected.load(Relaxed),
             troubles: self.troubles.load(Relaxed),
-            remark: state.remark.clone(),
+            remark: (!state.remarks.is_empty()).then(|| {
+                let texts: Vec<&str> = state.remarks.iter().map(|(_, text)| &**text).collect();
+                texts.join("; ")
+            }),
             trouble: state.trouble.clone(),
         }
     }
@@ -221,19 +224,26 @@ impl Status {
         self.lock().writers = Some(writers);
     }
 
-    /// Says what the operator should know, or that it no longer holds; logged once each time it changes.
+    /// Says what the operator should know, or that it no longer holds; logged once each time it changes. Remarks with
+    /// different ids stand beside each other.
     pub fn remark(&self, id: &'static str, remark: Option<String>) {
         let mut state = self.lock();
-        if state.remark == remark {
-            return;
-        }
-        match &remark {
-            Some(text) => tracing::warn!(id, feed = %self.name, "{text}"),
-            None => {
-                tracing::info!(id, feed = %self.name, "no longer so: {}", state.remark.as_deref().unwrap_or(""))
+        let at = state.remarks.iter().position(|(known, _)| *known == id);
+        match (at, remark) {
+            (None, None) => {}
+            (Some(at), Some(text)) if state.remarks[at].1 == text => {}
+            (at, Some(text)) => {
+                tracing::warn!(id, feed = %self.name, "{text}");
+                match at {
+                    Some(at) => state.remarks[at].1 = text,
+                    None => state.remarks.push((id, text)),
+                }
+            }
+            (Some(at), None) => {
+                let (_, text) = state.remarks.remove(at);
+                tracing::info!(id, feed = %self.name, "no longer so: {text}");
             }
         }
-        state.remark = remark;
     }
 
     /// Counts and logs a fault of the source as a whole.
@@ -319,6 +329,22 @@ mod tests {
         let told = status.snapshot();
         assert_eq!((told.rejected, told.troubles), (20, 1));
         assert_eq!(told.trouble.unwrap().text, "the file is gone");
+    }
+
+    #[test]
+    fn remarks_stand_beside_each_other_until_they_no_longer_hold() {
+        let status = Status::new("leases", "kea-ha", None, "127.0.0.1:8068");
+        status.remark("feed-no-relay-data", Some("no relay data".into()));
+        status.remark("feed-no-control", Some("no control".into()));
+        status.remark("feed-no-control", Some("no control channel".into()));
+        let told = status.snapshot().remark;
+        assert_eq!(told.as_deref(), Some("no relay data; no control channel"));
+        status.remark("feed-no-relay-data", None);
+        status.remark("feed-no-relay-data", None);
+        let told = status.snapshot().remark;
+        assert_eq!(told.as_deref(), Some("no control channel"));
+        status.remark("feed-no-control", None);
+        assert_eq!(status.snapshot().remark, None);
     }
 
     #[test]
