@@ -4,6 +4,7 @@
 //!
 //! - [`kea`]: lease files of ISC Kea's memfile backend, v4 and v6, with the files of its clean-up;
 //! - [`ndjson`]: one lease event a line, in both directions (import, export);
+//! - [`follow`]: files that another program keeps writing, for the sources that are such files;
 //! - [`socket`]: NDJSON on a Unix or TCP socket, answered line by line once durable.
 //!
 //! What follows a source while the server runs is a [`run::Feed`], started from its [`Settings`].
@@ -12,6 +13,7 @@
 //! [`Rejection`] with file, line and reason; the lines around it are not harmed by it. Nothing here panics on
 //! what a source contains, and no line, however long, takes more memory than [`lines::MAX_LINE`] octets.
 
+pub mod follow;
 pub mod hex;
 pub mod kea;
 pub mod lines;
