@@ -8,11 +8,12 @@ use leaseq_session::{Admission, Admitted, Counters, Family, Settings};
 use leaseq_store::{CommitHook, Reader};
 
 use crate::config::{EngineConfig, Listeners};
+use crate::core::Clock;
 use crate::error::StartError;
 use crate::leasequery::Leasequery;
 use crate::limits;
 use crate::placement::Placement;
-use crate::registry::{ConnectionInfo, Registry};
+use crate::registry::{ConnectionInfo, Moment, Registry};
 use crate::running::Running;
 use crate::service::{self, Gate};
 use crate::stats::EngineStats;
@@ -23,6 +24,8 @@ pub struct Engine {
     commits: Mutex<Option<CommitHook>>,
     running: Mutex<Running<Leasequery>>,
     registry: Arc<Registry>,
+    clock: Clock,
+    reader: Reader,
     stats: Arc<EngineStats>,
     addresses: Listeners,
     placement: Placement,
@@ -55,7 +58,7 @@ impl Engine {
             admission: admission.clone(),
             settings: current.clone(),
         };
-        let commits = reader.clone();
+        let watched = reader.clone();
         let make = {
             let (counters, admission) = (counters.clone(), admission.clone());
             move |core: usize| {
@@ -71,13 +74,15 @@ impl Engine {
         let tell = Arc::new(running.on_commit());
         let hook = {
             let tell = tell.clone();
-            commits.on_commit(Arc::new(move |_| tell()))
+            watched.on_commit(Arc::new(move |_| tell()))
         };
         // A stream may have begun, and something been committed, before the hook was there.
         tell();
         counters.push(admission.counters().clone());
         Ok(Engine {
             registry: running.registry.clone(),
+            clock: running.clock,
+            reader: watched,
             stats: running.stats.clone(),
             addresses: running.addresses.clone(),
             commits: Mutex::new(Some(hook)),
@@ -109,6 +114,14 @@ impl Engine {
         &self.stats
     }
 
+    /// The settings of connections and datagrams to come.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
     /// Connections of a family that are open.
     pub fn open_connections(&self, family: Family) -> u32 {
         self.admission.open(family)
@@ -116,7 +129,11 @@ impl Engine {
 
     /// The open connections, in the order they were accepted. Costs the data threads nothing.
     pub fn connections(&self) -> Vec<ConnectionInfo> {
-        self.registry.list()
+        self.registry.list(&Moment {
+            now: self.clock.now(),
+            published: self.reader.published().sequence,
+            server_time: self.reader.now(),
+        })
     }
 
     /// Resets a connection, whatever it is doing; whether there was one of that id.

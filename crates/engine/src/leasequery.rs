@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leaseq_session::{
-    Admission, Admitted, Connection, Counters, Family, Fate, Hub, Mono, Responder, Settings, Turn,
+    Activity, Admission, Admitted, Connection, Counters, Family, Fate, Hub, Mono, Responder,
+    Settings, Turn,
 };
 use leaseq_store::Reader;
 
@@ -139,6 +140,10 @@ impl Service for Leasequery {
 
     fn stream_timeout(&self, session: &Connection) -> Option<Duration> {
         session.is_stream().then(|| session.send_timeout())
+    }
+
+    fn activity(&self, session: &Connection) -> Activity {
+        session.activity()
     }
 
     fn committed(&self, now: Mono, wake: &mut dyn FnMut(usize)) -> bool {

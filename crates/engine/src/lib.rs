@@ -43,7 +43,7 @@ pub use engine::Engine;
 pub use error::StartError;
 pub use placement::Placement;
 pub use pool::SMALL_CHUNK_OCTETS;
-pub use registry::{ConnectionInfo, ConnectionState};
+pub use registry::{ConnectionInfo, ConnectionKind, ConnectionState, StreamInfo};
 pub use stats::EngineStats;
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::config::{EngineConfig, Listeners};
 use crate::pattern::{FAREWELL, FirstFew, PANIC, Pattern, RESET, SUBSCRIBE, octet};
 use crate::placement::Placement;
-use crate::registry::ConnectionState;
+use crate::registry::{ConnectionState, Moment};
 use crate::running::Running;
 
 const MIB: u64 = 1 << 20;
@@ -147,7 +147,7 @@ fn moves_a_long_reply_whole() {
         ask(&mut stream, octets);
         expect(&mut stream, octets);
     }
-    let list = server.running.registry.list();
+    let list = server.running.registry.list(&Moment::default());
     assert_eq!(list.len(), 1);
     assert_eq!(list[0].peer, stream.local_addr().unwrap());
     assert_eq!(list[0].received_octets, 32);
@@ -204,7 +204,7 @@ fn a_thousand_connections_at_once() {
     let mut streams: Vec<TcpStream> = (0..1_000).map(|_| server.connect()).collect();
     streams.iter_mut().for_each(|stream| ask(stream, 30_000));
     streams.iter_mut().for_each(|stream| expect(stream, 30_000));
-    let list = server.running.registry.list();
+    let list = server.running.registry.list(&Moment::default());
     assert_eq!(list.len(), 1_000);
     let on_first = list.iter().filter(|info| info.core == 0).count();
     assert!(
@@ -250,7 +250,7 @@ fn a_peer_that_stops_reading_is_reset_and_others_go_on() {
         sending_seen |= server
             .running
             .registry
-            .list()
+            .list(&Moment::default())
             .iter()
             .any(|info| info.state == ConnectionState::Sending);
     }
@@ -400,7 +400,7 @@ fn an_administrator_can_end_a_connection() {
     let mut stream = server.connect();
     ask(&mut stream, 10);
     expect(&mut stream, 10);
-    let id = server.running.registry.list()[0].id;
+    let id = server.running.registry.list(&Moment::default())[0].id;
     assert!(server.running.abort(id));
     let (_, end) = drain(&mut stream);
     assert!(matches!(end, None | Some(ErrorKind::ConnectionReset)));
@@ -434,7 +434,7 @@ fn subscribe(server: &Server, count: usize) -> Vec<TcpStream> {
     let mut streams: Vec<TcpStream> = (0..count).map(|_| server.connect()).collect();
     streams.iter_mut().for_each(|stream| ask(stream, SUBSCRIBE));
     until("all are streams", || {
-        let list = server.running.registry.list();
+        let list = server.running.registry.list(&Moment::default());
         list.iter().filter(|info| info.is_stream).count() == count
     });
     streams
@@ -459,7 +459,7 @@ fn a_commit_wakes_every_stream_that_waits() {
     }
     ask(&mut plain, 10);
     expect(&mut plain, 10);
-    let list = server.running.registry.list();
+    let list = server.running.registry.list(&Moment::default());
     assert_eq!(list.iter().filter(|info| info.is_stream).count(), 100);
 }
 

@@ -6,7 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use leaseq_session::{Family, Mono};
+use leaseq_session::{Activity, Family, Mono};
 
 /// What is to become of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +72,10 @@ pub(crate) trait Service: 'static {
         None
     }
 
+    /// What the session is doing, for those who watch.
+    fn activity(&self, _session: &Self::Session) -> Activity {
+        Activity::default()
+    }
     /// Something was committed: looks at a bounded amount of it and calls `wake` with the key of each connection that has
     /// something to do now. Says whether there is more to look at, in another turn.
     fn committed(&self, _now: Mono, _wake: &mut dyn FnMut(usize)) -> bool {

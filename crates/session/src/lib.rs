@@ -21,9 +21,9 @@ mod tls;
 mod v4;
 mod v6;
 
-pub use active::Hub;
+pub use active::{Hub, StreamPlace};
 pub use admission::{Admission, Admitted, ConnectionId, Refused};
-pub use connection::{Connection, Fate, Turn};
+pub use connection::{Activity, Connection, Fate, Turn};
 pub use counters::{
     CloseReason, Counter, Counters, Discard, FamilyCounters, Label, QueryEnd, Refusal, Sample,
     Tally, UdpAnswer,

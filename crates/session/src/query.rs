@@ -4,7 +4,7 @@ use leaseq_store::{Stamp, View};
 use leaseq_wire::{Full, OutBuf};
 
 use crate::Mono;
-use crate::active::StreamRequest;
+use crate::active::{StreamPlace, StreamRequest};
 use crate::counters::{CloseReason, Counters};
 use crate::settings::{RequestorRule, Settings};
 
@@ -80,6 +80,11 @@ pub(crate) trait RunningQuery {
     /// Whether it is an active stream, which ends only with its connection and has that for itself.
     fn is_stream(&self) -> bool {
         false
+    }
+
+    /// How far it has come, if it is an active stream.
+    fn place(&self) -> Option<StreamPlace> {
+        None
     }
 
     /// What the last step wrote is on its way.

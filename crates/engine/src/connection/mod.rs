@@ -55,6 +55,8 @@ struct Sending {
     /// Octets of the chunk that were taken before.
     taken: usize,
     begun: Mono,
+    /// When the kernel last took something of it, or it was begun.
+    moved: Mono,
 }
 
 /// The task of one connection.
@@ -208,11 +210,14 @@ impl<S: Service> Connection<S> {
         self.core.wake_ready();
         self.receive_more();
         self.schedule();
-        self.entry.set_state(match self.phase {
+        let state = match self.phase {
             Phase::Open if self.has_more_to_say() => ConnectionState::Sending,
             Phase::Open => ConnectionState::Idle,
             Phase::Lingering { .. } | Phase::Ending => ConnectionState::Closing,
-        });
+        };
+        let unsent_since = self.sending.as_ref().map(|sending| sending.moved);
+        let activity = self.core.service.activity(&self.session);
+        self.entry.note(state, &activity, unsent_since);
     }
 
     fn become_stream(&mut self) {

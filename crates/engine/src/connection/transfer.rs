@@ -113,7 +113,7 @@ impl<S: Service> Connection<S> {
         let taken = before + octets;
         if taken < chunk.length && !matches!(self.phase, Phase::Ending) {
             let (chunk, taken) = self.core.pool.shrink(chunk, taken);
-            return self.send(chunk, taken, begun);
+            return self.send(chunk, taken, begun, now);
         }
         self.core.pool.give_back(chunk);
         self.chunk_octets = next_chunk(self.chunk_octets, now - begun, self.largest_chunk());
@@ -163,7 +163,7 @@ impl<S: Service> Connection<S> {
             self.taken(gone, now);
         }
         if let Some(chunk) = rest {
-            return self.send(chunk, 0, now);
+            return self.send(chunk, 0, now, now);
         }
         if gone > 0 {
             self.chunk_octets = next_chunk(self.chunk_octets, Duration::ZERO, self.largest_chunk());
@@ -186,7 +186,7 @@ impl<S: Service> Connection<S> {
         self.core.service.written(&mut self.session, octets, now);
     }
 
-    fn send(&mut self, chunk: Chunk, taken: usize, begun: Mono) {
+    fn send(&mut self, chunk: Chunk, taken: usize, begun: Mono, moved: Mono) {
         let memory = chunk.buffer.len();
         let pending = ring::send(&self.socket, chunk, taken);
         self.sending = Some(Sending {
@@ -194,6 +194,7 @@ impl<S: Service> Connection<S> {
             memory,
             taken,
             begun,
+            moved,
         });
     }
 

@@ -76,6 +76,15 @@ fn a_backlog_takes_no_memory_and_is_told_once_it_is_read() {
         );
     }
     assert_eq!(server.closed(CloseReason::SendBlocked), (0, 0));
+    // It was the last to connect.
+    let info = || server.engine.connections().pop().unwrap();
+    let stream = info().stream.unwrap();
+    assert!(
+        stream.behind_records > 50_000 && !stream.behind.is_zero() && !stream.catching_up,
+        "{stream:?}"
+    );
+    assert!(info().blocked.is_some());
+    assert_eq!(server.engine.connections()[0].blocked, None);
     // It reads at last: it is told each of the 100,000 bindings, in the order of the log.
     for number in 0..100 {
         for relay in 0..BESIDE {
@@ -86,6 +95,10 @@ fn a_backlog_takes_no_memory_and_is_told_once_it_is_read() {
     until("nothing waits", || {
         server.engine.stats().waiting_octets() == 0
     });
+    until("it is told to be at the tail", || {
+        info().stream.unwrap().behind_records == 0
+    });
+    assert_eq!(info().blocked, None);
 }
 
 #[test]

@@ -31,6 +31,16 @@ pub(crate) struct StreamRequest {
     pub(crate) teller: Box<dyn Teller>,
 }
 
+/// How far an active stream has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamPlace {
+    /// It tells what changed since the time that was asked for, up to the log's tail.
+    pub catching_up: bool,
+    /// The sequence of the first record that it has not looked at, and a time before which every record was; none: nothing
+    /// waits for it.
+    pub next: Option<(u64, Stamp)>,
+}
+
 /// What one call of a [`Teller`] wrote.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Told {

@@ -24,6 +24,8 @@ struct Watch {
     /// The last look that found progress.
     since: Mono,
     look: Mono,
+    /// The last look found none.
+    stalled: bool,
 }
 
 impl Outgoing {
@@ -39,6 +41,7 @@ impl Outgoing {
             acknowledged,
             since: now,
             look: now + timeout / LOOKS,
+            stalled: false,
         });
     }
 
@@ -57,6 +60,12 @@ impl Outgoing {
         self.watch.as_ref().map(|watch| watch.look)
     }
 
+    /// Since when nothing was acknowledged, if that is so since the look before the last one at least.
+    pub(super) fn stalled_since(&self) -> Option<Mono> {
+        let stalled = self.watch.as_ref().filter(|watch| watch.stalled);
+        stalled.map(|watch| watch.since)
+    }
+
     /// Looks, if it is time. `unacknowledged`: octets in the kernel that the peer has not acknowledged. Returns whether
     /// octets are outstanding and none was acknowledged for the whole timeout.
     pub(super) fn is_blocked(
@@ -73,7 +82,8 @@ impl Outgoing {
             self.watch = None;
             return false;
         }
-        if acknowledged > watch.acknowledged {
+        watch.stalled = acknowledged <= watch.acknowledged;
+        if !watch.stalled {
             watch.acknowledged = acknowledged;
             watch.since = now;
         } else if now - watch.since >= timeout {
@@ -116,7 +126,9 @@ mod tests {
         let mut outgoing = Outgoing::default();
         outgoing.send(1_000, at(0), TIMEOUT);
         outgoing.written(1_000);
+        assert_eq!(outgoing.stalled_since(), None);
         assert_eq!(blocked_at(&mut outgoing, 1_000, |_| 1_000), Some(300));
+        assert_eq!(outgoing.stalled_since(), Some(at(0)));
     }
 
     #[test]
@@ -128,6 +140,7 @@ mod tests {
             blocked_at(&mut outgoing, 6_000, |second| 1_000 - second as usize / 10),
             None
         );
+        assert_eq!(outgoing.stalled_since(), None);
         assert_eq!(blocked_at(&mut outgoing, 100_000, |_| 0), None);
         assert!(outgoing.look_at().is_none(), "nothing is outstanding");
     }

@@ -4,6 +4,7 @@
 //! turns of a bounded length, so that replies interleave and none waits for an older query (RFC 6926 §8.4); no more
 //! messages are read than queries may run. An idle connection holds no buffer.
 
+mod activity;
 mod blocked;
 mod input;
 mod secure;
@@ -23,6 +24,7 @@ use crate::counters::{CloseReason, Counters, FamilyCounters};
 use crate::query::{Opened, QueryContext, Quota, RunningQuery, StepEnd};
 use crate::settings::{Family, Settings};
 use crate::{Mono, v4, v6};
+pub use activity::Activity;
 use blocked::Outgoing;
 use input::{Input, Next};
 use secure::{Channel, Secure};
@@ -83,6 +85,8 @@ pub struct Connection {
     /// Since when no query has been running.
     idle_since: Mono,
     queries: Vec<Box<dyn RunningQuery>>,
+    /// Queries that were taken up, those that have ended among them.
+    asked: u64,
     input: Input,
     outgoing: Outgoing,
     channel: Channel,
@@ -123,6 +127,7 @@ impl Connection {
             empty_replies: 0,
             idle_since: now,
             queries: Vec::new(),
+            asked: 0,
             input: Input::default(),
             outgoing: Outgoing::default(),
             channel: Channel::Fresh,
@@ -470,7 +475,9 @@ impl Connection {
             Family::V4 => v4::beside(&cx, message),
             Family::V6 => v6::beside(&cx, message),
         };
-        match self.permit(opened) {
+        let opened = self.permit(opened);
+        self.asked += u64::from(matches!(opened, Opened::Query(_) | Opened::Stream(_)));
+        match opened {
             Opened::Query(mut query) => {
                 let xid = query.xid();
                 let duplicate = self.queries.iter().any(|other| other.xid() == xid);

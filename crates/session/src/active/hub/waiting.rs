@@ -74,6 +74,19 @@ impl Inner {
         }
     }
 
+    /// The first record that waits for a stream at the tail, and when it was committed; `told`: the newest record that it
+    /// was told.
+    pub(in crate::active) fn waits(&self, member: usize, told: Stamp) -> Option<(u64, Stamp)> {
+        match self.shared(member) {
+            Shared::Entry(entry) => Some((entry.sequence, Stamp::from_millis(entry.stamp))),
+            Shared::Lost(_, from) => Some((from, told)),
+            Shared::None => {
+                let pending = self.pending(member)?;
+                Some((pending.sequence, pending.stamp))
+            }
+        }
+    }
+
     /// A stream that shares has been told everything before this place in the ring, up to this sequence.
     pub(in crate::active) fn shared_up_to(&mut self, member: usize, place: u64, sequence: u64) {
         if let Place::Sharing { from, at, .. } = &mut self.members[member].place {

@@ -10,7 +10,7 @@ use leaseq_wire::frame::{self, Split};
 use leaseq_wire::{Full, OutBuf};
 
 use super::hub::{Hub, Joining};
-use super::{Say, StreamRequest, Teller, Told};
+use super::{Say, StreamPlace, StreamRequest, Teller, Told};
 use crate::Mono;
 use crate::counters::{Counters, FamilyCounters, QueryEnd};
 use crate::query::{QueryContext, Quota, RunningQuery, StepEnd};
@@ -413,6 +413,20 @@ impl RunningQuery for Stream {
 
     fn is_stream(&self) -> bool {
         true
+    }
+
+    fn place(&self) -> Option<StreamPlace> {
+        let next = match &self.reading {
+            Some(reading) => {
+                let sequence = reading.cursor.next_sequence().max(reading.from);
+                Some((sequence, reading.read))
+            }
+            None => self.hub.lock().waits(self.member, self.base),
+        };
+        Some(StreamPlace {
+            catching_up: self.catching_up,
+            next,
+        })
     }
 
     fn is_waiting(&self) -> bool {
