@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::live::{View, summary};
 use crate::report;
@@ -50,6 +50,9 @@ enum Command {
     Report(ReportArguments),
     /// List the built-in scenarios
     List,
+    /// Write manual pages or shell completions, for packages
+    #[command(hide = true)]
+    Generate(leaseq_manual::Generate),
 }
 
 /// Runs a scenario. Every answer is checked: its form, and that it tells what the server's store holds.
@@ -157,6 +160,9 @@ where
         Command::Run(arguments) => run(&arguments),
         Command::Report(arguments) => make_report(&arguments),
         Command::List => list(),
+        Command::Generate(arguments) => leaseq_manual::generate(Cli::command(), &[], &arguments)
+            .map(|()| true)
+            .context("the manual cannot be written"),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

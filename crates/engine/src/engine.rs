@@ -1,8 +1,8 @@
 //! The leasequery engine: the running threads, with sessions over a store as their protocol.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, mpsc};
+use std::time::{Duration, Instant};
 
 use leaseq_session::{Admission, Admitted, Counters, Family, Settings};
 use leaseq_store::{CommitHook, Reader};
@@ -148,6 +148,27 @@ impl Engine {
         *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = settings.clone();
         self.lock()
             .apply(move |service: &Leasequery| service.reload(settings.clone()));
+    }
+
+    /// Whether every data thread does what it is asked within this time; if not, one hangs or has ended. While a shutdown or a
+    /// reload is under way nothing is asked, and the answer is yes.
+    pub fn answers(&self, within: Duration) -> bool {
+        let running = match self.running.try_lock() {
+            Ok(running) => running,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return true,
+        };
+        let until = Instant::now() + within;
+        let (done, answers) = mpsc::channel();
+        running.apply(move |_| {
+            // Who asked may not wait any more.
+            let _ = done.send(());
+        });
+        drop(running);
+        self.placement.threads.iter().all(|_| {
+            let left = until.saturating_duration_since(Instant::now());
+            answers.recv_timeout(left).is_ok()
+        })
     }
 
     /// Stops accepting, has running queries end as the protocol says, and returns once every connection has ended:

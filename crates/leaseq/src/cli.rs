@@ -10,9 +10,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
-    /// How logs are written to standard error
+    /// How logs are written
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
+    /// The least grave logs that are written [default: what LEASEQ_LOG says, else info]
+    #[arg(long, global = true, value_enum, value_name = "LEVEL")]
+    pub log_level: Option<LogLevel>,
 }
 
 /// How logs are written.
@@ -22,6 +25,23 @@ pub enum LogFormat {
     Text,
     /// A JSON object a line
     Json,
+    /// To systemd's journal, with each value as a field
+    Journald,
+}
+
+/// How grave a log is, as far as levels go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    /// What is lost, refused or broken
+    Error,
+    /// What should be looked at
+    Warn,
+    /// What happens, in few words
+    Info,
+    /// What happens
+    Debug,
+    /// Everything
+    Trace,
 }
 
 #[derive(Debug, Subcommand)]
@@ -39,6 +59,9 @@ pub enum Command {
     Store(StoreCommand),
     /// Check a configuration file
     CheckConfig(CheckConfig),
+    /// Write manual pages or shell completions, for packages
+    #[command(hide = true)]
+    Generate(leaseq_manual::Generate),
 }
 
 #[derive(Debug, Args)]

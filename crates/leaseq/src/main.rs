@@ -7,6 +7,7 @@ mod config;
 mod exit;
 mod import;
 mod logging;
+mod manual;
 mod progress;
 mod query;
 mod sample;
@@ -17,13 +18,13 @@ mod watch;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use cli::{Cli, Command};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    logging::start(cli.log_format);
+    logging::start(cli.log_format, cli.log_level);
     let done = match cli.command {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Command::Watch(arguments) => watch::run(&arguments),
         Command::Store(command) => store::run(&command),
         Command::CheckConfig(arguments) => check_config::run(&arguments),
+        Command::Generate(arguments) => manual::run(Cli::command(), &arguments),
     };
     exit::report(done)
 }

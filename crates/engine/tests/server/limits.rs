@@ -260,3 +260,11 @@ fn a_half_closed_v6_connection_is_closed_when_its_queries_are_done() {
         server.closed(CloseReason::PeerClosed) == (0, 1)
     });
 }
+
+#[test]
+fn the_data_threads_answer_until_they_have_ended() {
+    let server = Setup::default().start();
+    assert!(server.engine.answers(PATIENCE));
+    server.engine.shutdown();
+    assert!(!server.engine.answers(PATIENCE));
+}

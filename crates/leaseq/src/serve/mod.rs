@@ -3,6 +3,7 @@
 mod feeds;
 mod ready;
 mod reload;
+mod watchdog;
 
 use std::io::Write;
 use std::sync::Arc;
@@ -35,11 +36,14 @@ pub fn run(arguments: &cli::Serve) -> anyhow::Result<Done> {
     let server = Server::start(&config, arguments.sample)?;
     let watch = Watch::start(config.certificates.clone())
         .context("the thread that watches over certificates cannot be started")?;
+    watchdog::start(&server.engine).context("the thread for the watchdog cannot be started")?;
     for signal in signals.forever() {
         match signal {
             SIGHUP => {
+                ready::tell_reloading();
                 let file = arguments.config.as_deref();
                 reload::reload(file, overrides, &config, &server, &watch);
+                ready::tell_ready();
             }
             signal => {
                 tracing::info!(id = "serve-stopping", signal, "stopping");
@@ -140,8 +144,7 @@ impl Server {
         writeln!(out, "{line}")
             .and_then(|()| out.flush())
             .context("the ready line cannot be written")?;
-        // Without systemd there is nobody to tell.
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        ready::tell_ready();
         tracing::info!(id = "serve-ready", bindings, recovered_ms, "serving");
         Ok(())
     }
