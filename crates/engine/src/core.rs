@@ -244,9 +244,13 @@ impl<S: Service> Core<S> {
         self.clock.now()
     }
 
-    /// Has those connections take a turn that others' sessions have made ready.
+    /// Has those connections take a turn that others' sessions have made ready, and the log looked at for those that are
+    /// behind.
     pub fn wake_ready(&self) {
         self.service.ready(&mut |key| self.links.wake(key));
+        if self.service.is_behind() {
+            self.told_of_commits.notify_one();
+        }
     }
 
     /// Has a connection told at `at`, or somewhat earlier.

@@ -150,6 +150,10 @@ impl Service for Leasequery {
         self.turn(now, |turn| self.hub.committed(turn, wake))
     }
 
+    fn is_behind(&self) -> bool {
+        self.hub.is_behind()
+    }
+
     fn ready(&self, wake: &mut dyn FnMut(usize)) {
         self.hub.ready(wake);
     }

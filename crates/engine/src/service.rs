@@ -81,6 +81,10 @@ pub(crate) trait Service: 'static {
     fn committed(&self, _now: Mono, _wake: &mut dyn FnMut(usize)) -> bool {
         false
     }
+    /// Whether there is something for [`committed`](Self::committed) to look at though nothing was committed.
+    fn is_behind(&self) -> bool {
+        false
+    }
     /// Calls `wake` with the key of each connection that other connections' calls have made ready since the last time.
     fn ready(&self, _wake: &mut dyn FnMut(usize)) {}
 

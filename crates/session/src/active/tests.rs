@@ -533,3 +533,112 @@ fn base_time_never_passes_what_was_not_told() {
         assert_eq!(base(follower), server.reader.settled());
     }
 }
+
+/// A server with a log of 300 changes of 3 relay agents, whose narrowed streams soon catch up together.
+fn behind() -> Server {
+    let mut server = Server::new();
+    server.hub = Hub::joining_after(10);
+    for round in 0..100 {
+        for relay in 0..3 {
+            server.change([round * 3 + u32::from(relay)], relay);
+        }
+    }
+    server
+}
+
+fn of_relay(relay: u32) -> Vec<u32> {
+    (0..100).map(|round| round * 3 + relay).collect()
+}
+
+#[test]
+fn narrowed_streams_catch_up_together_and_are_told_all_in_order() {
+    let server = behind();
+    let mut followers: Vec<Follower> = (0..30)
+        .map(|key| server.stream(key, Some(key as u8 % 3), Some(START as u32)))
+        .collect();
+    for follower in &mut followers {
+        follower.drain(&server, 10_000);
+        assert!(follower.said.is_empty(), "it has far to go");
+    }
+    assert!(server.hub.is_behind());
+    // What changes meanwhile is told as well.
+    server.change([0], 0);
+    while server.turn(|turn| server.hub.committed(turn, &mut |_| {})) {
+        for follower in &mut followers {
+            follower.drain(&server, 10_000);
+        }
+    }
+    assert!(!server.hub.is_behind());
+    for follower in &mut followers {
+        follower.drain(&server, 10_000);
+        assert_eq!(follower.said, "C");
+        let mut expected = of_relay(follower.key as u32 % 3);
+        if expected[0] == 0 {
+            // Told with what it was read first: at the beginning or, changed meanwhile, at the end.
+            expected.retain(|address| *address != 0 || follower.told.first() == Some(&0));
+            if follower.told.last() == Some(&0) {
+                expected.push(0);
+            }
+        }
+        assert_eq!(follower.told, expected);
+    }
+    assert_eq!(server.counters.v4.lagged.get(), 0);
+    assert_eq!(server.counters.v4.caught_up.get(), 30);
+    // From now on they are at the tail.
+    server.change([1], 1);
+    assert_eq!(server.pump().len(), 10);
+}
+
+#[test]
+fn who_comes_when_the_sweep_has_passed_waits_for_the_next_one() {
+    let server = behind();
+    let mut first = server.stream(1, Some(0), Some(START as u32));
+    first.drain(&server, 10_000);
+    // One call: as much as may wait for the stream.
+    assert!(server.turn(|turn| server.hub.committed(turn, &mut |_| {})));
+    let mut late = server.stream(2, Some(1), Some(START as u32));
+    late.drain(&server, 10_000);
+    let mut woken = Vec::new();
+    while server.turn(|turn| server.hub.committed(turn, &mut |key| woken.push(key))) {
+        first.drain(&server, 10_000);
+        late.drain(&server, 10_000);
+    }
+    first.drain(&server, 10_000);
+    late.drain(&server, 10_000);
+    assert_eq!((first.told, first.said.as_str()), (of_relay(0), "C"));
+    assert_eq!((late.told, late.said.as_str()), (of_relay(1), "C"));
+    assert!(woken.contains(&2));
+}
+
+#[test]
+fn a_slow_stream_in_a_sweep_is_left_to_read_by_itself_and_holds_nobody_up() {
+    let server = behind();
+    let mut slow = server.stream(1, Some(0), Some(START as u32));
+    let mut quick = server.stream(2, Some(1), Some(START as u32));
+    slow.drain(&server, 10_000);
+    quick.drain(&server, 10_000);
+    while server.turn(|turn| server.hub.committed(turn, &mut |_| {})) {
+        quick.drain(&server, 10_000);
+    }
+    quick.drain(&server, 10_000);
+    assert_eq!((quick.told, quick.said.as_str()), (of_relay(1), "C"));
+    assert_eq!(server.counters.v4.lagged.get(), 0);
+    slow.drain(&server, 10_000);
+    assert_eq!((slow.told, slow.said.as_str()), (of_relay(0), "C"));
+    assert_eq!(server.counters.v4.lagged.get(), 1);
+}
+
+#[test]
+fn a_stream_that_leaves_a_sweep_leaves_nothing_behind() {
+    let server = behind();
+    let mut gone = server.stream(1, Some(0), Some(START as u32));
+    let mut waiting = server.stream(2, Some(0), Some(START as u32));
+    gone.drain(&server, 10_000);
+    assert!(server.turn(|turn| server.hub.committed(turn, &mut |_| {})));
+    waiting.drain(&server, 10_000);
+    drop(gone);
+    drop(waiting);
+    assert!(!server.hub.is_behind());
+    assert_eq!(server.hub.streams(), 0);
+    assert_eq!(server.pump(), [0_usize; 0]);
+}

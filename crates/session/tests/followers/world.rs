@@ -87,6 +87,7 @@ impl World {
         settings.active.insecure = true;
         settings.active.relay_scope = true;
         let settings = Arc::new(settings);
+        let hub = hub(&mut rng);
         World {
             plan,
             rng,
@@ -98,7 +99,7 @@ impl World {
             counters: Arc::default(),
             admission: Admission::new(Arc::clone(&settings)),
             settings,
-            hub: Hub::new(),
+            hub,
             now: Mono::from_millis(1_000_000),
             followers,
             hub_due: false,
@@ -234,7 +235,7 @@ impl World {
 
     /// One look of the hub at what was committed; whether there is more.
     fn look(&mut self) -> bool {
-        if !self.hub_due {
+        if !self.hub_due && !self.hub.is_behind() {
             return false;
         }
         let mut woken = Vec::new();
@@ -312,7 +313,7 @@ impl World {
         let store = store.expect("the store opens again");
         self.reader = store.reader();
         self.store = Some(store);
-        self.hub = Hub::new();
+        self.hub = hub(&mut self.rng);
         self.hub_due = false;
     }
 
@@ -324,7 +325,10 @@ impl World {
             for number in 0..self.followers.len() {
                 self.exchange(number, 16 << 10, usize::MAX);
             }
-            if !self.hub_due && self.followers.iter().all(Follower::is_at_rest) {
+            if !self.hub_due
+                && !self.hub.is_behind()
+                && self.followers.iter().all(Follower::is_at_rest)
+            {
                 return;
             }
         }
@@ -338,6 +342,11 @@ impl World {
             .iter()
             .for_each(|follower| follower.check(&view));
     }
+}
+
+/// A hub whose narrowed streams catch up together at once, after a while, or hardly ever.
+fn hub(rng: &mut StdRng) -> Rc<Hub> {
+    Hub::joining_after([1, 5, 40, 2_048][rng.random_range(0..4)])
 }
 
 fn address(number: usize) -> IpAddr {

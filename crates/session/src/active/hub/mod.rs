@@ -3,13 +3,15 @@
 //! A record is looked at once for all streams. Streams of everything that are told it in the same octets share one
 //! [`Form`]: it is encoded once into the form's ring, from which each copies it. The other streams are found by what they are narrowed
 //! to; a stream that is found gets a cursor at the record, and reads and encodes it in its own turn. Neither holds more
-//! than a bound for a stream: one that does not keep up is left to read the log by itself.
+//! than a bound for a stream: one that does not keep up is left to read the log by itself. Narrowed streams that have far to
+//! catch up do so together, in the same way.
 
+mod index;
+mod sweep;
 mod tail;
 mod waiting;
 
 use std::cell::{RefCell, RefMut};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -18,6 +20,8 @@ use leaseq_store::{LogCursor, ScanFrom, Stamp, View};
 use slab::Slab;
 use smallvec::SmallVec;
 
+use self::index::Index;
+use self::sweep::{Sweep, Swept};
 use super::ring::{Entry, Ring};
 use super::{Scope, Teller};
 use crate::connection::Turn;
@@ -25,9 +29,13 @@ use crate::counters::Counters;
 use crate::settings::{Family, RequestorRule, Settings};
 use crate::tls::Handshakes;
 
+pub(in crate::active) use self::sweep::Caught;
+
 /// Records looked at in one call, a few milliseconds' worth. Streams that are narrowed to something are found many to a call
 /// when the tail lags, so each is told several records at a time and the tail is reached again.
 const RECORDS: usize = 16_384;
+/// Records that a narrowed stream reads by itself before it joins those that catch up together: most have not missed more.
+const READ_ALONE: u32 = 2_048;
 /// Scopes that cost about as much as a record; a record has no more unless its client has many leases.
 const FEW_SCOPES: usize = 8;
 /// Octets that the ring of a form keeps.
@@ -47,20 +55,20 @@ const MAX_PENDING: usize = 64;
 pub struct Hub {
     inner: RefCell<Inner>,
     handshakes: Rc<Handshakes>,
+    read_alone: u32,
 }
 
 /// The inside of a [`Hub`].
 pub(in crate::active) struct Inner {
-    hasher: RandomState,
     /// Where the tail is read; none while there is no stream.
     tail: Option<LogCursor>,
     /// Time up to which the tail was read when nothing was left to read.
     read_up_to: Stamp,
     members: Slab<Member>,
-    /// Streams that do not share, by the hash of their scope. What is found may be another scope's: the teller decides.
-    scoped: HashMap<u64, SmallVec<[usize; 2]>, RandomState>,
-    /// Streams among them that are narrowed to something, of each family.
-    narrowed: [usize; 2],
+    /// Streams at the tail that do not share.
+    scoped: Index,
+    /// Streams that catch up together.
+    sweep: Sweep,
     forms: Slab<Form>,
     scratch: Vec<u8>,
 }
@@ -78,12 +86,13 @@ enum Place {
     Apart,
     /// It is told which records may concern it.
     Scoped {
-        scope: u64,
-        narrowed: Option<Family>,
+        key: index::Key,
         /// Records before this sequence have been told.
         from: u64,
         pending: SmallVec<[Pending; 1]>,
     },
+    /// It is told what the sweep finds of what precedes the tail.
+    Swept(Swept),
     /// It copies from a form's ring.
     Sharing {
         form: usize,
@@ -145,31 +154,49 @@ pub(in crate::active) struct Joining<'j> {
 impl Hub {
     /// A hub without streams.
     pub fn new() -> Rc<Hub> {
+        Hub::joining_after(READ_ALONE)
+    }
+
+    /// A hub whose narrowed streams read so many records by themselves before they catch up together.
+    pub fn joining_after(records: u32) -> Rc<Hub> {
         let hasher = RandomState::new();
         Rc::new(Hub {
             inner: RefCell::new(Inner {
-                scoped: HashMap::with_hasher(hasher.clone()),
-                hasher,
+                scoped: Index::new(hasher.clone()),
+                sweep: Sweep::new(Index::new(hasher)),
                 tail: None,
                 read_up_to: Stamp::default(),
                 members: Slab::new(),
-                narrowed: [0; 2],
                 forms: Slab::new(),
                 scratch: Vec::new(),
             }),
             handshakes: Rc::default(),
+            read_alone: records.max(1),
         })
     }
 
-    /// Looks at what was committed since the last call, a bounded amount of it, and calls `wake` with the key of each
-    /// connection that has something to do now. Gives whether there is more to look at: in another turn.
+    /// Looks at what was committed since the last call, and at what streams that catch up have not been told, a bounded
+    /// amount of it, and calls `wake` with the key of each connection that has something to do now. Gives whether there is
+    /// more to look at: in another turn.
     pub fn committed(&self, turn: &Turn<'_>, wake: &mut dyn FnMut(usize)) -> bool {
-        self.inner.borrow_mut().committed(turn, wake)
+        let mut inner = self.inner.borrow_mut();
+        let more = inner.committed(turn, wake);
+        inner.sweep(turn, wake) || more
+    }
+
+    /// Whether there is something to look at though nothing was committed: streams that catch up.
+    pub fn is_behind(&self) -> bool {
+        self.inner.borrow().is_sweeping()
     }
 
     /// Calls `wake` with the key of each connection that something else has made ready since the last call.
     pub fn ready(&self, wake: &mut dyn FnMut(usize)) {
         self.handshakes.ready(wake);
+    }
+
+    /// Records that a narrowed stream reads by itself before it joins those that catch up together.
+    pub(in crate::active) fn read_alone(&self) -> u32 {
+        self.read_alone
     }
 
     /// The core's TLS handshakes.
@@ -250,15 +277,10 @@ impl Inner {
                 }
             }
             None => {
-                let narrowed = scope.is_narrow().then(|| scope.family());
-                if let Some(family) = narrowed {
-                    self.narrowed[family as usize] += 1;
-                }
-                let scope = self.hasher.hash_one(scope);
-                self.scoped.entry(scope).or_default().push(member);
+                let key = self.scoped.key(scope);
+                self.scoped.insert(key, member);
                 Place::Scoped {
-                    scope,
-                    narrowed,
+                    key,
                     from,
                     pending: SmallVec::new(),
                 }
@@ -272,19 +294,8 @@ impl Inner {
     pub(in crate::active) fn leave(&mut self, member: usize) {
         match std::mem::replace(&mut self.members[member].place, Place::Apart) {
             Place::Apart => {}
-            Place::Scoped {
-                scope, narrowed, ..
-            } => {
-                if let Some(family) = narrowed {
-                    self.narrowed[family as usize] -= 1;
-                }
-                if let Some(found) = self.scoped.get_mut(&scope) {
-                    found.retain(|other| *other != member);
-                    if found.is_empty() {
-                        self.scoped.remove(&scope);
-                    }
-                }
-            }
+            Place::Scoped { key, .. } => self.scoped.remove(key, member),
+            Place::Swept(swept) => self.sweep.leave(member, &swept),
             Place::Sharing { form, index, .. } => {
                 let members = &mut self.forms[form].members;
                 members.swap_remove(index);
@@ -332,7 +343,7 @@ impl Inner {
 
 impl Scope<'_> {
     /// The family of the records that are found under it.
-    fn family(&self) -> Family {
+    pub(in crate::active) fn family(&self) -> Family {
         match self {
             Scope::V4 | Scope::RelayId4(_) | Scope::RemoteId4(_) => Family::V4,
             Scope::V6
@@ -344,7 +355,7 @@ impl Scope<'_> {
     }
 
     /// Whether not every record of the family is found under it.
-    fn is_narrow(&self) -> bool {
+    pub(in crate::active) fn is_narrow(&self) -> bool {
         !matches!(self, Scope::V4 | Scope::V6)
     }
 }

@@ -7,12 +7,10 @@ use smallvec::SmallVec;
 use super::{
     FEW_SCOPES, Inner, MAX_FORMS, MAX_PENDING, Pending, Place, RECORDS, RING_STEP, SCRATCH_OCTETS,
 };
-use crate::active::Scope;
 use crate::active::ring::Entry;
 use crate::connection::Turn;
 use crate::query::QueryContext;
 use crate::settings::Family;
-use crate::{v4, v6};
 
 impl Inner {
     /// [`super::Hub::committed`].
@@ -142,51 +140,30 @@ impl Inner {
         here: &LogCursor,
         wake: &mut dyn FnMut(usize),
     ) -> (bool, usize) {
-        if self.scoped.is_empty() {
-            return (false, 0);
-        }
         let Inner {
-            hasher,
-            scoped,
-            members,
-            narrowed,
-            ..
+            scoped, members, ..
         } = self;
         let (sequence, stamp) = (record.sequence(), record.stamp());
         let mut filled = false;
-        let mut scopes = 0;
-        let mut found = |scope: Scope<'_>| {
-            scopes += 1;
-            for &member in scoped.get(&hasher.hash_one(scope)).into_iter().flatten() {
-                let member = &mut members[member];
-                let Place::Scoped { from, pending, .. } = &mut member.place else {
-                    continue;
-                };
-                let known = pending.last().is_some_and(|last| last.sequence == sequence);
-                if known || sequence < *from || pending.len() >= MAX_PENDING {
-                    continue;
-                }
-                if pending.is_empty() {
-                    wake(member.key);
-                }
-                pending.push(Pending {
-                    cursor: here.clone(),
-                    sequence,
-                    stamp,
-                });
-                filled |= pending.len() == MAX_PENDING - 1;
+        let scopes = scoped.find(view, family, record, &mut |member| {
+            let member = &mut members[member];
+            let Place::Scoped { from, pending, .. } = &mut member.place else {
+                return;
+            };
+            let known = pending.last().is_some_and(|last| last.sequence == sequence);
+            if known || sequence < *from || pending.len() >= MAX_PENDING {
+                return;
             }
-        };
-        match family {
-            Family::V4 => found(Scope::V4),
-            Family::V6 => found(Scope::V6),
-        }
-        if narrowed[family as usize] > 0 {
-            match family {
-                Family::V4 => v4::scopes(view, record, &mut found),
-                Family::V6 => v6::scopes(view, record, &mut found),
+            if pending.is_empty() {
+                wake(member.key);
             }
-        }
+            pending.push(Pending {
+                cursor: here.clone(),
+                sequence,
+                stamp,
+            });
+            filled |= pending.len() == MAX_PENDING - 1;
+        });
         (filled, scopes)
     }
 
@@ -208,7 +185,7 @@ impl Inner {
     }
 }
 
-fn family(record: &Record<'_>) -> Option<Family> {
+pub(super) fn family(record: &Record<'_>) -> Option<Family> {
     match record {
         Record::Bind4(_) | Record::Departed4(_) => Some(Family::V4),
         Record::Bind6(_) | Record::Departed6(_) => Some(Family::V6),

@@ -2,13 +2,15 @@
 
 use leaseq_store::{LogCursor, Stamp, View};
 
+use super::sweep::Caught;
 use super::{Inner, Joining, MAX_PENDING, Pending, Place, Shared};
 
 impl Inner {
-    /// Whether nothing waits for a stream at the tail.
+    /// Whether nothing waits for a stream at the tail, or for one that catches up with others.
     pub(in crate::active) fn is_told(&self, member: usize) -> bool {
         match &self.members[member].place {
             Place::Apart => true,
+            Place::Swept(swept) => swept.pending.is_empty() && self.caught(member) == Caught::No,
             Place::Scoped { pending, .. } => pending.is_empty(),
             Place::Sharing { form, at, .. } => *at == self.forms[*form].ring.end(),
         }
@@ -23,6 +25,7 @@ impl Inner {
     pub(in crate::active) fn pending(&self, member: usize) -> Option<&Pending> {
         match &self.members[member].place {
             Place::Scoped { pending, .. } => pending.first(),
+            Place::Swept(swept) => swept.pending.first(),
             _ => None,
         }
     }
@@ -31,19 +34,25 @@ impl Inner {
     pub(in crate::active) fn is_overrun(&self, member: usize) -> bool {
         match &self.members[member].place {
             Place::Scoped { pending, .. } => pending.len() >= MAX_PENDING,
+            Place::Swept(swept) => swept.pending.len() >= MAX_PENDING,
             _ => false,
         }
     }
 
     /// The oldest record that waits was told.
     pub(in crate::active) fn told(&mut self, member: usize) {
-        if let Place::Scoped { pending, from, .. } = &mut self.members[member].place
-            && !pending.is_empty()
-        {
-            *from = pending.remove(0).sequence + 1;
-            if pending.is_empty() {
-                pending.shrink_to_fit();
+        match &mut self.members[member].place {
+            Place::Scoped { pending, from, .. } if !pending.is_empty() => {
+                *from = pending.remove(0).sequence + 1;
+                if pending.is_empty() {
+                    pending.shrink_to_fit();
+                }
             }
+            // What it holds is given back when it has caught up.
+            Place::Swept(swept) if !swept.pending.is_empty() => {
+                swept.from = swept.pending.remove(0).sequence + 1;
+            }
+            _ => {}
         }
     }
 
@@ -109,6 +118,9 @@ impl Inner {
         view: &View,
         server_time: Stamp,
     ) -> Stamp {
+        if let Place::Swept(swept) = &self.members[member].place {
+            return swept.read(&self.sweep).min(server_time);
+        }
         let waits = match self.shared(member) {
             Shared::Entry(entry) => Some(Stamp::from_millis(entry.stamp)),
             Shared::None => self.pending(member).map(|pending| pending.stamp),

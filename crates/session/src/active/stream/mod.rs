@@ -60,6 +60,8 @@ struct Reading {
     read: Stamp,
     /// What compaction had dropped when the reading began.
     dropped: Stamp,
+    /// Records that it may still read before it joins others that catch up; none: it goes on alone.
+    alone: Option<u32>,
 }
 
 /// What was said in a step.
@@ -199,6 +201,7 @@ impl Stream {
                     from: 0,
                     read: base,
                     dropped,
+                    alone: Some(self.hub.read_alone()),
                 });
             }
             None => self.join(cx),
@@ -225,14 +228,9 @@ impl Stream {
         }
         let here = reading.cursor.clone();
         let Some(record) = cx.view.next_record(&mut reading.cursor) else {
-            if self.catching_up {
-                let said = self.say(cx, Say::CatchUpComplete, cx.server_time, out, sent);
-                if let Err(full) = said {
-                    self.reading = Some(reading);
-                    return Err(full);
-                }
-                self.catching_up = false;
-                self.count().caught_up.increment();
+            if let Err(full) = self.caught_up(cx, cx.server_time, out, sent) {
+                self.reading = Some(reading);
+                return Err(full);
             }
             self.join(cx);
             return Ok(Next::Told);
@@ -249,8 +247,34 @@ impl Stream {
             return Err(full);
         }
         reading.read = stamp;
+        if let Some(left) = &mut reading.alone {
+            *left = left.saturating_sub(1);
+            // What was dropped so far is of no concern to what is to come.
+            if *left == 0 && dropped < stamp && self.teller.scope().is_narrow() {
+                let from = reading.from.max(sequence + 1);
+                let mut hub = self.hub.lock();
+                hub.catch_up(self.member, self.teller.scope(), stamp, from);
+                return Ok(Next::Told);
+            }
+        }
         self.reading = Some(reading);
         Ok(Next::Told)
+    }
+
+    /// Says that everything up to `base` has been told, if a time was asked for.
+    fn caught_up(
+        &mut self,
+        cx: &QueryContext<'_>,
+        base: Stamp,
+        out: &mut OutBuf<'_>,
+        sent: &mut Sent,
+    ) -> Result<(), Full> {
+        if self.catching_up {
+            self.say(cx, Say::CatchUpComplete, base, out, sent)?;
+            self.catching_up = false;
+            self.count().caught_up.increment();
+        }
+        Ok(())
     }
 
     /// Says that not everything can be told any more, and goes on at the tail.
@@ -271,13 +295,19 @@ impl Stream {
     /// Goes on at the tail, with what was not visible yet when the view was taken.
     fn join(&mut self, cx: &QueryContext<'_>) {
         let from = cx.view.published().sequence.saturating_add(1);
+        self.join_from(cx, from, self.base);
+    }
+
+    /// Goes on at the tail from this sequence on; nothing that was committed before `read` is left to be told.
+    fn join_from(&mut self, cx: &QueryContext<'_>, from: u64, read: Stamp) {
         let joining = joining(self, from);
         if !self.hub.lock().join(self.member, cx.view, &joining) {
             self.reading = Some(Reading {
                 cursor: LogCursor::new(ScanFrom::Sequence(from)),
                 from,
-                read: self.base,
+                read,
                 dropped: cx.view.dropped_until(),
+                alone: None,
             });
         }
     }

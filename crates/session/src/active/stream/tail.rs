@@ -1,10 +1,10 @@
-//! A stream at the log's tail: what the hub has found for it, or encoded for all that share.
+//! A stream at the log's tail, or one that catches up with others: what the hub has found for it, or encoded for all that share.
 
 use leaseq_store::{LogCursor, Stamp};
 use leaseq_wire::{Full, OutBuf, frame};
 
 use super::{Next, Reading, Sent, Stream, joining};
-use crate::active::hub::Shared;
+use crate::active::hub::{Caught, Shared};
 use crate::query::{QueryContext, Quota};
 use crate::settings::Family;
 
@@ -19,6 +19,20 @@ impl Stream {
     ) -> Result<Next, Full> {
         if self.hub.lock().is_sharing(self.member) {
             return self.copy_shared(cx, out, sent);
+        }
+        let caught = self.hub.lock().caught(self.member);
+        match caught {
+            Caught::No => {}
+            Caught::Missed => return self.miss(cx, out, sent).map(|()| Next::Told),
+            Caught::Up(from, read) => {
+                if cx.view.dropped_until() >= read {
+                    return self.miss(cx, out, sent).map(|()| Next::Told);
+                }
+                self.caught_up(cx, read, out, sent)?;
+                self.hub.lock().leave(self.member);
+                self.join_from(cx, from, read);
+                return Ok(Next::Told);
+            }
         }
         let waiting = {
             let hub = self.hub.lock();
@@ -115,6 +129,7 @@ impl Stream {
             dropped: Some(cx.view.dropped_until())
                 .filter(|dropped| *dropped < read)
                 .unwrap_or_default(),
+            alone: None,
         });
     }
 }
