@@ -100,6 +100,22 @@ impl Sweep {
 }
 
 impl Swept {
+    /// The lowest sequence of a record that the stream may have to be told, and a time before which there is none.
+    pub(super) fn next(&self, sweep: &Sweep) -> (u64, Stamp) {
+        if let Some(pending) = self.pending.first() {
+            return (pending.sequence, pending.stamp);
+        }
+        let cursor = sweep
+            .cursor
+            .as_ref()
+            .filter(|_| self.stage == Stage::Running);
+        let found = match self.stage {
+            Stage::Done(next, _) => next,
+            _ => cursor.map_or(0, LogCursor::next_sequence),
+        };
+        (found.max(self.from), self.read(sweep))
+    }
+
     /// A time before which nothing was committed that the stream has not been told, as far as the sweep is.
     pub(super) fn read(&self, sweep: &Sweep) -> Stamp {
         if let Some(pending) = self.pending.first() {

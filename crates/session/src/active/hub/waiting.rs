@@ -83,9 +83,12 @@ impl Inner {
         }
     }
 
-    /// The first record that waits for a stream at the tail, and when it was committed; `told`: the newest record that it
-    /// was told.
+    /// The first record that waits for a stream at the tail, or that the sweep has not looked at for it, and when it was
+    /// committed; `told`: the newest record that it was told.
     pub(in crate::active) fn waits(&self, member: usize, told: Stamp) -> Option<(u64, Stamp)> {
+        if let Place::Swept(swept) = &self.members[member].place {
+            return Some(swept.next(&self.sweep));
+        }
         match self.shared(member) {
             Shared::Entry(entry) => Some((entry.sequence, Stamp::from_millis(entry.stamp))),
             Shared::Lost(_, from) => Some((from, told)),
