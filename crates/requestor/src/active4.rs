@@ -58,10 +58,11 @@ impl Active4 {
             xid,
             progress,
         } = self;
-        frames.push(octets, |message| {
-            on_event(read(*xid, progress, message)?);
+        frames.push(octets, |frame| {
+            on_event(read(*xid, progress, frame.message)?);
             Ok(())
-        })
+        })?;
+        Ok(())
     }
 
     /// The server has closed the connection.

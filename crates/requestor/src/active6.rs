@@ -61,9 +61,10 @@ impl Active6 {
             xid,
             progress,
         } = self;
-        frames.push(octets, |message| {
-            read(*xid, requestor, progress, message, on_event)
-        })
+        frames.push(octets, |frame| {
+            read(*xid, requestor, progress, frame.message, on_event)
+        })?;
+        Ok(())
     }
 
     /// The server has closed the connection.

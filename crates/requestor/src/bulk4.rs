@@ -52,10 +52,11 @@ impl Bulk4 {
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), ProtocolError> {
         let Self { frames, running } = self;
-        frames.push(octets, |message| {
-            on_event(read(running, message)?);
+        frames.push(octets, |frame| {
+            on_event(read(running, frame.message)?);
             Ok(())
-        })
+        })?;
+        Ok(())
     }
 
     /// The server has closed the connection.

@@ -62,9 +62,10 @@ impl Bulk6 {
             running,
             requestor,
         } = self;
-        frames.push(octets, |message| {
-            read(running, requestor, message, on_event)
-        })
+        frames.push(octets, |frame| {
+            read(running, requestor, frame.message, on_event)
+        })?;
+        Ok(())
     }
 
     /// The server has closed the connection.

@@ -41,6 +41,7 @@ pub use bulk4::Bulk4;
 pub use bulk6::Bulk6;
 pub use error::{ProtocolError, ProtocolFault, ValueError, ValueProblem};
 pub use event::{Binding4, Client6, Done, Event, Status};
+pub use frames::{Frame, FrameError, Frames};
 pub use lease4::Lease4;
 pub use lease6::{Client6Leases, Lease6, Relay6};
 pub use query::{

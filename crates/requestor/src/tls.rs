@@ -318,14 +318,14 @@ impl Asking {
             frames,
         } = self;
         let mut answer = None;
-        let read = frames.push(octets, |message| {
+        let read = frames.push(octets, |frame| {
             if answer.is_some() {
                 return Err(ProtocolFault::AfterEnd);
             }
-            answer = Some(read_answer(*family, *xid, message)?);
+            answer = Some(read_answer(*family, *xid, frame.message)?);
             Ok(())
         });
-        read.map_err(TlsError::Answer)?;
+        read.map_err(|failed| TlsError::Answer(failed.error))?;
         match answer {
             None => Ok(None),
             Some(Some(status)) => Err(TlsError::Refused(status)),

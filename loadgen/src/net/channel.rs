@@ -5,8 +5,8 @@ use std::io;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
-use leaseq_requestor::ProtocolFault;
 use leaseq_requestor::tls::{Channel, TlsError};
+use leaseq_requestor::{FrameError, ProtocolFault};
 use slab::Slab;
 use thiserror::Error;
 
@@ -49,14 +49,18 @@ pub enum LinkError {
     },
 }
 
-impl LinkError {
-    /// A breach of the protocol by this message.
-    #[must_use]
-    pub fn protocol(fault: ProtocolFault, message: &[u8]) -> Self {
-        let octets = message[..message.len().min(KEPT_OCTETS)].to_vec();
-        Self::Protocol { fault, octets }
+impl From<FrameError> for LinkError {
+    fn from(error: FrameError) -> Self {
+        let mut octets = error.message;
+        octets.truncate(KEPT_OCTETS);
+        Self::Protocol {
+            fault: error.error.fault,
+            octets,
+        }
     }
+}
 
+impl LinkError {
     /// What kind of fault it is, for a relay that did nothing to deserve it; `None`: none.
     #[must_use]
     pub fn kind(&self) -> Option<FaultKind> {

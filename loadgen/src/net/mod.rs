@@ -3,6 +3,5 @@
 pub mod channel;
 pub mod connection;
 pub mod datagrams;
-pub mod frames;
 pub mod source;
 pub mod timer;

@@ -2,10 +2,9 @@
 
 use std::fmt;
 
-use leaseq_requestor::{Bulk, Event, Query};
+use leaseq_requestor::{Bulk, Event, Frames, Query};
 
 use crate::net::channel::LinkError;
-use crate::net::frames::Frames;
 
 /// The queries that run on a connection and what has come for them.
 pub struct Answers {
@@ -44,9 +43,11 @@ impl Answers {
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), LinkError> {
         let Self { core, frames } = self;
-        frames.push(octets, &mut |frame| {
-            core.push(frame, on_event).map_err(|error| error.fault)
-        })
+        frames.push(octets, |frame| {
+            core.push(frame.octets, on_event)
+                .map_err(|error| error.fault)
+        })?;
+        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use leaseq_requestor::client::now as unix_now;
 use leaseq_requestor::follow::{Action, Cause, Filling, FollowEvent, Follower, Line};
-use leaseq_requestor::{ActiveEvent, ActiveStatusKind, ProtocolFault, Query};
+use leaseq_requestor::{ActiveEvent, ActiveStatusKind, Frames, ProtocolFault, Query};
 use leaseq_wire::time::UnixSeconds;
 
 use crate::check::{BulkCheck, Expected, Picture, StreamCheck};
@@ -13,7 +13,6 @@ use crate::fault::{FaultKind, KEPT_OCTETS};
 use crate::measure::Count;
 use crate::measure::clock::now_ns;
 use crate::net::channel::LinkError;
-use crate::net::frames::Frames;
 use crate::relay::context::Context;
 use crate::relay::words::QueryWords;
 use crate::result::State;
@@ -266,14 +265,14 @@ impl<'a> Listener<'a> {
     pub(super) fn hear(&mut self, line: Line, octets: &[u8]) -> Result<(), LinkError> {
         let (now, now_ns, unix) = (Instant::now(), now_ns(), unix_now());
         let mut frames = std::mem::take(&mut self.lines[line as usize].frames);
-        let pushed = frames.push(octets, &mut |frame| {
-            self.hear_frame(line, frame, now, now_ns, unix);
+        let pushed = frames.push(octets, |frame| {
+            self.hear_frame(line, frame.octets, now, now_ns, unix);
             Ok(())
         });
         let heard = &mut self.lines[line as usize];
         heard.frames = frames;
         heard.octets += octets.len() as u64;
-        pushed
+        Ok(pushed?)
     }
 
     fn hear_frame(
