@@ -14,6 +14,8 @@ const BINDINGS: [f64; 3] = [100.0, 1_000.0, 10_000.0];
 const CHANGES: [f64; 3] = [100.0, 1_000.0, 10_000.0];
 /// Files that a server has open beside its connections, generously.
 const OTHER_FILES: f64 = 64.0;
+/// The share of a machine's CPUs from which on they are what is short.
+const USED_UP: f64 = 0.8;
 const NOT_MEASURED: &str = "not measured";
 
 /// Writes the tables of a system.
@@ -33,8 +35,15 @@ pub fn write(system: &System<'_>, models: &Models, html: &mut Html) {
     let planner = Planner {
         models,
         environment,
-        limit: limit_of_recovery(system),
+        limit: Limit::of(system),
     };
+    html.paragraph(&format!(
+        "Saturates first: what needs more than this machine has ({}, {} cores, {} open files a process), with what it needs; else what \
+         held the largest measured storm up, with its share of the machine.",
+        octets(environment.memory as f64),
+        environment.cpus,
+        count(environment.open_files as f64)
+    ));
     planner.storms().write(html);
     planner.unscoped().write(html);
 }
@@ -43,7 +52,7 @@ struct Planner<'a> {
     models: &'a Models,
     environment: &'a Environment,
     /// What holds a recovery up where nothing is short.
-    limit: String,
+    limit: Limit,
 }
 
 impl Planner<'_> {
@@ -60,7 +69,7 @@ impl Planner<'_> {
                 ("Of it not mapped", Align::Number),
                 ("Changes/s", Align::Number),
                 ("Cores for changes", Align::Number),
-                ("Saturates first", Align::Wide),
+                ("Saturates first", Align::Text),
             ],
         );
         for relays in RELAYS {
@@ -163,33 +172,16 @@ impl Planner<'_> {
                 Some(relays + OTHER_FILES),
                 self.environment.open_files as f64,
             ),
-            (
-                "cores for changes",
-                Unit::Cores,
-                cpus,
-                f64::from(self.environment.cpus),
-            ),
+            ("cores", Unit::Cores, cpus, f64::from(self.environment.cpus)),
         ];
-        let mut short: Vec<(f64, String)> = resources
+        let short = resources
             .into_iter()
             .filter_map(|(name, unit, needs, has)| Some((name, unit, needs?, has)))
             .filter(|(_, _, needs, has)| *has > 0.0 && needs > has)
-            .map(|(name, unit, needs, has)| {
-                (
-                    needs / has,
-                    format!(
-                        "{name}: {} needed, {} there",
-                        unit.exact(needs),
-                        unit.exact(has)
-                    ),
-                )
-            })
-            .collect();
-        short.sort_by(|one, other| other.0.total_cmp(&one.0));
-        let texts: Vec<String> = short.into_iter().map(|(_, text)| text).collect();
-        match texts.is_empty() {
-            true => self.limit.clone(),
-            false => texts.join("; "),
+            .max_by(|one, other| (one.2 / one.3).total_cmp(&(other.2 / other.3)));
+        match short {
+            Some((name, unit, needs, _)) => format!("{name}, {}", unit.exact(needs)),
+            None => self.limit.word(),
         }
     }
 
@@ -241,37 +233,82 @@ fn rounded(value: f64) -> f64 {
     (value / unit).round() * unit
 }
 
-/// What the largest storm waited for.
-#[must_use]
-pub fn limit_of_recovery(system: &System<'_>) -> String {
-    let Some(seen) = largest_storm(&system.observations) else {
-        return "not known: no storm was measured".into();
-    };
-    let all = f64::from(seen.result.environment.cpus);
-    let (server, generator) = seen.cpus();
-    let share = |cpus: f64| (cpus / all).min(1.0);
-    match server.filter(|server| server.is_finite() && all > 0.0) {
-        Some(server) if share(server) >= 0.8 => format!(
-            "CPU of the server ({} of the machine\u{2019}s)",
-            percent(share(server))
-        ),
-        Some(server)
-            if seen.result.environment.same_machine && share(server + generator) >= 0.8 =>
-        {
-            format!(
+/// What the largest storm waited for. Shares are of the machine's CPUs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Limit {
+    /// Not known: there was no storm.
+    NoStorm,
+    /// Not known: the server's CPU was not measured.
+    NoCpu,
+    /// The server used nearly all of the machine.
+    Cpu(f64),
+    /// Server and generator did together.
+    SharedCpu(f64, f64),
+    /// The generator was not fast enough.
+    Generator,
+    /// Something else: the server had CPU left.
+    NotCpu(f64),
+}
+
+impl Limit {
+    /// Of the largest storm.
+    #[must_use]
+    pub fn of(system: &System<'_>) -> Self {
+        let Some(seen) = largest_storm(&system.observations) else {
+            return Self::NoStorm;
+        };
+        let all = f64::from(seen.result.environment.cpus);
+        let (server, generator) = seen.cpus();
+        let share = |cpus: f64| (cpus / all).min(1.0);
+        match server.filter(|server| server.is_finite() && all > 0.0) {
+            Some(server) if share(server) >= USED_UP => Self::Cpu(share(server)),
+            Some(server)
+                if seen.result.environment.same_machine && share(server + generator) >= USED_UP =>
+            {
+                Self::SharedCpu(share(server), share(generator))
+            }
+            _ if !seen.point.bottleneck.reasons.is_empty() => Self::Generator,
+            Some(server) => Self::NotCpu(share(server)),
+            None => Self::NoCpu,
+        }
+    }
+
+    /// In a word and a figure, for tables.
+    #[must_use]
+    pub fn word(self) -> String {
+        let whole = |share: f64| percent((share * 100.0).round() / 100.0);
+        match self {
+            Self::NoStorm | Self::NoCpu => NONE.into(),
+            Self::Cpu(server) => format!("CPU, {}", whole(server)),
+            Self::SharedCpu(server, generator) => {
+                format!("shared CPU, {}", whole((server + generator).min(1.0)))
+            }
+            Self::Generator => "generator".into(),
+            Self::NotCpu(server) => format!("not CPU, {}", whole(server)),
+        }
+    }
+
+    /// In a sentence.
+    #[must_use]
+    pub fn sentence(self) -> String {
+        match self {
+            Self::NoStorm => "not known: no storm was measured".into(),
+            Self::NoCpu => "not known: the server\u{2019}s CPU was not measured".into(),
+            Self::Cpu(server) => format!(
+                "CPU of the server ({} of the machine\u{2019}s)",
+                percent(server)
+            ),
+            Self::SharedCpu(server, generator) => format!(
                 "CPU, shared with the generator (server {}, generator {} of the machine\u{2019}s)",
-                percent(share(server)),
-                percent(share(generator))
-            )
+                percent(server),
+                percent(generator)
+            ),
+            Self::Generator => "the generator: a faster one may show more".into(),
+            Self::NotCpu(server) => format!(
+                "not the CPU as a whole: the server used {} of it",
+                percent(server)
+            ),
         }
-        _ if !seen.point.bottleneck.reasons.is_empty() => {
-            "the generator: a faster one may show more".into()
-        }
-        Some(server) => format!(
-            "not the CPU as a whole: the server used {} of it",
-            percent(share(server))
-        ),
-        None => "not known: the server\u{2019}s CPU was not measured".into(),
     }
 }
 
@@ -305,6 +342,7 @@ mod tests {
                 Range { from: 1e4, to: 1e6 },
             ],
             remark: None,
+            work: None,
         };
         let text = |first, second| {
             format!(

@@ -1,99 +1,89 @@
 //! Systems side by side: the same points of the same scenarios, measured on each.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::html::Html;
-use super::number::{Unit, count, times};
-use super::observe::Observation;
+use super::number::{Unit, count, percent, times};
+use super::observe::{Observation, Scope};
 use super::plots::percentiles;
 use super::surroundings::facts;
 use super::systems::{System, key};
 use super::table::{Align, Cell, Table};
 use crate::measure::Times;
+use crate::scenario::Scenario;
 
 /// Differences up to this share are none.
 const SAME: f64 = 0.03;
 /// Points whose percentiles are drawn, of each kind of time: the largest.
 const DRAWN: usize = 2;
+/// Settings that differ which are told, of each scenario.
+const SETTINGS: usize = 12;
 
-/// What is compared: its name, unit, whether more of it is better, and the figure.
-struct Measure {
-    name: &'static str,
+/// Times of an observation, if it has any of them.
+type TimesOf = for<'a> fn(&'a Observation<'_>) -> Option<&'a Times>;
+
+/// What took time, and what its longest time is called.
+const KINDS: [(&str, &str, TimesOf); 4] = [
+    ("recovery", "slowest", |seen| some(&seen.total.recovery)),
+    ("propagation, own bindings", "longest", |seen| {
+        seen.propagation(Scope::Own)
+    }),
+    ("propagation, everything", "longest", |seen| {
+        seen.propagation(Scope::Everything)
+    }),
+    ("UDP", "longest", |seen| some(&seen.total.udp)),
+];
+
+fn some(times: &Times) -> Option<&Times> {
+    (!times.is_empty()).then_some(times)
+}
+
+/// A figure that is compared.
+struct Figure {
+    name: String,
     unit: Unit,
     more_is_better: bool,
-    of: fn(&Observation<'_>) -> Option<f64>,
+    value: f64,
 }
 
-fn quantile(times: &Times, share: f64) -> Option<f64> {
-    (!times.is_empty()).then(|| times.quantile(share))
-}
-
-const MEASURES: &[Measure] = &[
-    Measure {
-        name: "recovery, median",
-        unit: Unit::Seconds,
+/// All figures of a point.
+fn figures(seen: &Observation<'_>) -> Vec<Figure> {
+    let less = |name: String, unit, value| Figure {
+        name,
+        unit,
         more_is_better: false,
-        of: |seen| quantile(&seen.total.recovery, 0.5),
-    },
-    Measure {
-        name: "recovery, 99 %",
-        unit: Unit::Seconds,
-        more_is_better: false,
-        of: |seen| quantile(&seen.total.recovery, 0.99),
-    },
-    Measure {
-        name: "recovery, slowest",
-        unit: Unit::Seconds,
-        more_is_better: false,
-        of: |seen| quantile(&seen.total.recovery, 1.0),
-    },
-    Measure {
-        name: "bindings told",
+        value,
+    };
+    let mut all = Vec::new();
+    for (name, longest, times) in KINDS {
+        let Some(times) = times(seen) else {
+            continue;
+        };
+        for (of, share) in [("median", 0.5), ("99\u{a0}%", 0.99), (longest, 1.0)] {
+            let name = format!("{name}, {of}");
+            all.push(less(name, Unit::Seconds, times.quantile(share)));
+        }
+    }
+    all.extend(seen.bulk.map(|bulk| Figure {
+        name: "bindings told".into(),
         unit: Unit::Rate,
         more_is_better: true,
-        of: |seen| Some(seen.bulk?.bindings_per_second),
-    },
-    Measure {
-        name: "propagation, median",
-        unit: Unit::Seconds,
-        more_is_better: false,
-        of: |seen| quantile(&seen.total.propagation, 0.5),
-    },
-    Measure {
-        name: "propagation, 99 %",
-        unit: Unit::Seconds,
-        more_is_better: false,
-        of: |seen| quantile(&seen.total.propagation, 0.99),
-    },
-    Measure {
-        name: "UDP, median",
-        unit: Unit::Seconds,
-        more_is_better: false,
-        of: |seen| quantile(&seen.total.udp, 0.5),
-    },
-    Measure {
-        name: "UDP, 99 %",
-        unit: Unit::Seconds,
-        more_is_better: false,
-        of: |seen| quantile(&seen.total.udp, 0.99),
-    },
-    Measure {
-        name: "CPU of the server",
-        unit: Unit::Seconds,
-        more_is_better: false,
-        of: |seen| Some(seen.point.server?.cpu_seconds),
-    },
-    Measure {
-        name: "memory, peak",
-        unit: Unit::Octets,
-        more_is_better: false,
-        of: |seen| Some(seen.point.server?.resident_peak as f64),
-    },
-    Measure {
-        name: "memory beside mapped files",
-        unit: Unit::Octets,
-        more_is_better: false,
-        of: |seen| Some(seen.point.server?.anonymous_peak as f64),
-    },
-];
+        value: bulk.bindings_per_second,
+    }));
+    if let Some(server) = seen.point.server {
+        let memory = |name: &str, octets: u64| less(name.into(), Unit::Octets, octets as f64);
+        all.extend([
+            less(
+                "CPU of the server".into(),
+                Unit::Seconds,
+                server.cpu_seconds,
+            ),
+            memory("memory, peak", server.resident_peak),
+            memory("memory beside mapped files", server.anonymous_peak),
+        ]);
+    }
+    all
+}
 
 /// Writes the comparison of each system with the first one; nothing if there is only one.
 pub fn write(systems: &[System<'_>], html: &mut Html) {
@@ -118,6 +108,12 @@ pub fn write(systems: &[System<'_>], html: &mut Html) {
                 );
                 continue;
             }
+            settings(&pairs, html);
+            html.paragraph(&format!(
+                "Better and worse: by more than {}. That is no measure of chance: repeat runs, and see what two of the same server \
+                 differ by.",
+                percent(SAME)
+            ));
             table(first, other, &pairs).write(html);
             overlays(first, other, &pairs, html);
         }
@@ -158,35 +154,107 @@ fn differences(first: &System<'_>, other: &System<'_>, html: &mut Html) {
     }
 }
 
+/// What of their scenarios is different.
+fn settings(pairs: &[Pair<'_, '_>], html: &mut Html) {
+    let mut told: Vec<String> = Vec::new();
+    for (one, two) in pairs {
+        let (here, there) = (keys(&one.result.scenario), keys(&two.result.scenario));
+        let all: BTreeSet<&String> = here.keys().chain(there.keys()).collect();
+        let different = all
+            .into_iter()
+            .filter(|key| here.get(*key) != there.get(*key));
+        let texts = different.take(SETTINGS).map(|key| {
+            let of = |keys: &BTreeMap<String, String>| {
+                keys.get(key).map_or("not set".to_owned(), Clone::clone)
+            };
+            format!(
+                "{}, {key}: {} against {}",
+                one.result.name,
+                of(&there),
+                of(&here)
+            )
+        });
+        for text in texts {
+            // Points of one sweep have the same scenario.
+            if !told.contains(&text) {
+                told.push(text);
+            }
+        }
+    }
+    if !told.is_empty() {
+        html.paragraph("What was set differently:");
+        html.element("ul", &[], |html| {
+            told.iter().for_each(|text| html.leaf("li", &[], text))
+        });
+    }
+}
+
+/// A scenario as its keys in dotted form, each with its value as it is written.
+fn keys(scenario: &Scenario) -> BTreeMap<String, String> {
+    fn flatten(name: &str, value: &toml::Value, into: &mut BTreeMap<String, String>) {
+        let below = |key: &str| match name {
+            "" => key.to_owned(),
+            name => format!("{name}.{key}"),
+        };
+        match value {
+            toml::Value::Table(table) => {
+                for (key, value) in table {
+                    flatten(&below(key), value, into);
+                }
+            }
+            toml::Value::Array(values) if values.iter().any(toml::Value::is_table) => {
+                for (number, value) in values.iter().enumerate() {
+                    let named = value.get("name").and_then(toml::Value::as_str);
+                    let key = named.map_or_else(|| number.to_string(), str::to_owned);
+                    flatten(&below(&key), value, into);
+                }
+            }
+            value => {
+                into.insert(name.to_owned(), value.to_string());
+            }
+        }
+    }
+    let mut all = BTreeMap::new();
+    if let Ok(value) = toml::Value::try_from(scenario) {
+        flatten("", &value, &mut all);
+    }
+    all
+}
+
 fn table(first: &System<'_>, other: &System<'_>, pairs: &[Pair<'_, '_>]) -> Table {
     let columns = ["Point", "Measure"]
         .map(|title| (title.to_owned(), Align::Text))
         .into_iter();
-    let figures =
+    let of_both =
         [first.name.as_str(), &other.name, "Ratio"].map(|title| (title.to_owned(), Align::Number));
     let mut table = Table::with_columns(
         "The same points. Ratio: the second figure divided by the first",
         columns
-            .chain(figures)
-            .chain([(String::new(), Align::Text)])
+            .chain(of_both)
+            .chain([("Verdict".to_owned(), Align::Text)])
             .collect(),
     );
     for (one, two) in pairs {
         table.body();
-        let both: Vec<(&Measure, f64, f64)> = MEASURES
-            .iter()
-            .filter_map(|measure| Some((measure, (measure.of)(one)?, (measure.of)(two)?)))
+        let theirs = figures(two);
+        let both: Vec<(Figure, f64)> = figures(one)
+            .into_iter()
+            .filter_map(|figure| {
+                let same = theirs.iter().find(|their| their.name == figure.name)?;
+                Some((figure, same.value))
+            })
             .collect();
-        for (index, (measure, here, there)) in both.iter().enumerate() {
+        for (index, (figure, there)) in both.iter().enumerate() {
             let mut row = Vec::new();
             if index == 0 {
                 row.push(Cell::from(point_name(one)).rows(both.len()).heading());
             }
-            let (class, word) = verdict(*here, *there, measure.more_is_better);
+            let here = figure.value;
+            let (class, word) = verdict(here, *there, figure.more_is_better);
             row.extend([
-                measure.name.into(),
-                measure.unit.exact(*here).into(),
-                measure.unit.exact(*there).into(),
+                figure.name.as_str().into(),
+                figure.unit.exact(here).into(),
+                figure.unit.exact(*there).into(),
                 times(there / here).into(),
                 Cell::from(word).class(class),
             ]);
@@ -217,21 +285,13 @@ fn point_name(seen: &Observation<'_>) -> String {
 fn verdict(first: f64, other: f64, more_is_better: bool) -> (&'static str, &'static str) {
     match other / first {
         ratio if !ratio.is_finite() => ("", ""),
-        ratio if (ratio - 1.0).abs() <= SAME => ("", "the same"),
-        ratio if (ratio > 1.0) == more_is_better => ("good", "\u{2713} better"),
-        _ => ("bad", "\u{2717} worse"),
+        ratio if (ratio - 1.0).abs() <= SAME => ("", "the\u{a0}same"),
+        ratio if (ratio > 1.0) == more_is_better => ("good", "\u{2713}\u{a0}better"),
+        _ => ("bad", "\u{2717}\u{a0}worse"),
     }
 }
 
-/// Times of an observation.
-type TimesOf = for<'a> fn(&'a Observation<'_>) -> &'a Times;
-
 fn overlays(first: &System<'_>, other: &System<'_>, pairs: &[Pair<'_, '_>], html: &mut Html) {
-    let kinds: [(&str, TimesOf); 3] = [
-        ("Recovery", |seen| &seen.total.recovery),
-        ("Propagation", |seen| &seen.total.propagation),
-        ("UDP latency", |seen| &seen.total.udp),
-    ];
     let mut largest: Vec<&Pair<'_, '_>> = pairs.iter().collect();
     largest.sort_by(|one, other| {
         let size = |pair: &Pair<'_, '_>| {
@@ -241,27 +301,26 @@ fn overlays(first: &System<'_>, other: &System<'_>, pairs: &[Pair<'_, '_>], html
         size(other).total_cmp(&size(one))
     });
     let mut plots = Vec::new();
-    for (name, times) in &kinds {
+    for (name, _, times) in KINDS {
         let of_kind = largest.iter().filter_map(|(one, two)| {
             let curves = [
-                (first.name.as_str(), times(one)),
-                (other.name.as_str(), times(two)),
+                (first.name.as_str(), times(one)?),
+                (other.name.as_str(), times(two)?),
             ];
-            let both = curves.iter().all(|(_, times)| !times.is_empty());
-            both.then(|| {
-                percentiles(
-                    format!("{name}, {}", point_name(one)),
-                    "Share of all",
-                    &curves,
-                    None,
-                )
-            })?
+            let title = format!("{}, {}", capital(name), point_name(one));
+            percentiles(title, "Share of all", &curves, None)
         });
         plots.extend(of_kind.take(DRAWN));
     }
     html.element("div", &[("class", "plots")], |html| {
         plots.iter().for_each(|plot| plot.write(html));
     });
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().into_iter().flat_map(char::to_uppercase);
+    first.chain(letters.clone()).collect()
 }
 
 #[cfg(test)]
@@ -278,7 +337,7 @@ mod tests {
         assert_eq!(word(1.0, 2.0, false), "worse");
         assert_eq!(word(1.0, 2.0, true), "better");
         assert_eq!(word(1.0, 0.5, false), "better");
-        assert_eq!(word(1.0, 1.02, false), "the same");
+        assert_eq!(word(1.0, 1.02, false), "the\u{a0}same");
         assert_eq!((word(0.0, 1.0, true), word(0.0, 0.0, true)), ("", ""));
     }
 }

@@ -21,6 +21,7 @@ mod surroundings;
 mod systems;
 mod table;
 mod verdict;
+mod work;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -169,7 +170,7 @@ pub fn page(results: &[(String, RunResult)]) -> String {
         .collect();
     let title = match &systems[..] {
         [one] => format!("Leasequery capacity: {}", one.name),
-        _ => format!("Leasequery capacity: {} servers compared", systems.len()),
+        _ => format!("Leasequery capacity: {} compared", systems.len()),
     };
     let mut html = Html::default();
     html.raw("<!DOCTYPE html>\n");
@@ -179,11 +180,11 @@ pub fn page(results: &[(String, RunResult)]) -> String {
             html.element("header", &[], |html| html.leaf("h1", &[], &title));
             html.element("main", &[], |html| {
                 verdict::write(&systems, html);
+                compare::write(&systems, html);
                 surroundings::write(&systems, html);
                 plots::write(&systems, &models, html);
                 scalability::write(&systems, &models, html);
                 planning(&systems, &models, html);
-                compare::write(&systems, html);
                 surroundings::points(&systems, html);
                 findings::write(&systems, html);
             });

@@ -1,8 +1,9 @@
 //! What a point says about each of the questions of the report.
 
+use super::work::Work;
 use crate::measure::{Count, Measures, Times};
 use crate::result::{GroupResult, Point, RunResult, Usage};
-use crate::scenario::{Behaviour, Group, Kind, Rounds};
+use crate::scenario::{Behaviour, By, Group, Kind, Rounds};
 
 /// A point of a result, looked at for what plots and models need.
 #[derive(Debug)]
@@ -13,6 +14,10 @@ pub struct Observation<'a> {
     pub point: &'a Point,
     /// What all its groups measured together.
     pub total: Measures,
+    /// What its server had to do.
+    pub work: Work,
+    /// What was told of changes, by kind of stream.
+    pub streams: Vec<Streams>,
     /// Connections at a time, of polite relays over TCP.
     pub connections: f64,
     /// All relays recovered at once.
@@ -21,6 +26,38 @@ pub struct Observation<'a> {
     pub bulk: Option<Bulk>,
     /// Relays did what says nothing about costs: they were rude, or used TLS.
     pub is_special: bool,
+}
+
+/// Streams of a kind, and how long changes took to be told by them.
+#[derive(Debug)]
+pub struct Streams {
+    /// What they follow.
+    pub scope: Scope,
+    /// From a change's acknowledgement to its message.
+    pub propagation: Times,
+}
+
+/// What a stream tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Changes of its relay's, or its link's, bindings.
+    Own,
+    /// Every change.
+    Everything,
+}
+
+impl Scope {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Own, Self::Everything];
+
+    /// In words.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Own => "own bindings",
+            Self::Everything => "everything",
+        }
+    }
 }
 
 /// All relays of the bulk groups recover at once, each once.
@@ -40,7 +77,44 @@ pub struct Storm {
     pub is_alone: bool,
 }
 
+/// The share of the changes asked for that must have been taken for the rate to be reached: the last ones of a run are
+/// acknowledged after its end, and clocks of two threads differ.
+const REACHED: f64 = 0.95;
+
 impl Observation<'_> {
+    /// Changes a second that were made: those asked for where they were reached, else those that the server took.
+    #[must_use]
+    pub fn changes(&self) -> f64 {
+        let Some(changes) = &self.point.changes else {
+            return 0.0;
+        };
+        let (taken, asked) = (changes.acknowledged as f64, self.point.changes_per_second);
+        let planned = self.result.scenario.duration.get().as_secs_f64();
+        match taken >= REACHED * asked * planned.min(self.point.seconds) {
+            true => asked,
+            false => taken / self.point.seconds,
+        }
+    }
+
+    /// Messages of streams a second, while changes were made.
+    #[must_use]
+    pub fn messages(&self) -> f64 {
+        let messages = self.total.counted(Count::StreamMessages) as f64;
+        let taken = self.point.changes.as_ref();
+        let taken = taken.map_or(0.0, |changes| changes.acknowledged as f64);
+        match taken > 0.0 {
+            true => messages / taken * self.changes(),
+            false => messages / self.point.seconds,
+        }
+    }
+
+    /// Times of streams of a kind.
+    #[must_use]
+    pub fn propagation(&self, scope: Scope) -> Option<&Times> {
+        let streams = self.streams.iter().find(|streams| streams.scope == scope);
+        streams.map(|streams| &streams.propagation)
+    }
+
     /// CPU of the server and of the generator in cores: the mean over a storm with nothing beside it, else the busiest
     /// interval's.
     #[must_use]
@@ -121,6 +195,13 @@ fn of_point<'a>(result: &'a RunResult, point: &'a Point) -> Observation<'a> {
         result,
         point,
         total: point.total(),
+        work: Work::of(
+            point,
+            groups
+                .iter()
+                .filter_map(|(group, written)| Some(((*written)?, group.at_once >= group.relays))),
+        ),
+        streams: streams(&groups),
         connections,
         storm: storm(point, &groups),
         bulk: bulk(point, &groups),
@@ -128,6 +209,22 @@ fn of_point<'a>(result: &'a RunResult, point: &'a Point) -> Observation<'a> {
             written.is_none_or(|group| group.tls || !group.behaviour.is_polite())
         }),
     }
+}
+
+fn streams(groups: &[(&GroupResult, Option<&Group>)]) -> Vec<Streams> {
+    let of = |scope| {
+        let mut propagation = Times::default();
+        for (group, written) in groups {
+            let by = written.and_then(|written| written.by);
+            if (by == Some(By::All)) == (scope == Scope::Everything) {
+                propagation.add(&group.measures.propagation);
+            }
+        }
+        Streams { scope, propagation }
+    };
+    let all = Scope::ALL.map(of).into_iter();
+    all.filter(|streams| !streams.propagation.is_empty())
+        .collect()
 }
 
 fn is_bulk(group: &Group) -> bool {

@@ -2,7 +2,7 @@
 
 use super::fit::Quality;
 use super::html::Html;
-use super::model::{Model, Models, Parameter, TERMS, Term};
+use super::model::{Model, Models, Parameter, TERMS, Term, Throughput};
 use super::number::{NONE, count, percent, short, significant};
 use super::systems::System;
 use super::table::{Align, Cell, Table};
@@ -50,7 +50,15 @@ fn of_system(models: &Models, html: &mut Html) {
                 .filter_map(|term| formula.get(*term).copied())
                 .collect();
             row(&mut table, what, &used.join(" + "), &model.sum.quality);
-            told.push((what, parameters(model), model.remark.clone()));
+            let mut remarks: Vec<String> = model.remark.iter().cloned().collect();
+            remarks.extend(
+                model
+                    .work
+                    .as_ref()
+                    .map(|work| format!("Fitted to storms that all do the same: {work}.")),
+            );
+            let remark = (!remarks.is_empty()).then(|| remarks.join(" "));
+            told.push((what, parameters(model), remark));
         }
         Err(why) => missing.push(format!("No model of {}. {why}", lower(what))),
     };
@@ -94,51 +102,21 @@ fn of_system(models: &Models, html: &mut Html) {
         Err(why) => missing.push(format!("No model of the server\u{2019}s CPU time. {why}")),
     }
     match &models.throughput {
-        Ok((law, range)) => {
+        Ok(throughput) => {
             row(
                 &mut table,
                 "Throughput, X",
                 "l\u{b7}N / (1 + s\u{b7}(N\u{2212}1) + k\u{b7}N\u{b7}(N\u{2212}1))",
-                &law.quality,
+                &throughput.law.quality,
             );
-            let peak = match law.peak() {
-                Some(peak) if peak <= range.to * 10.0 => {
-                    format!(
-                        "most throughput at {} connections: {} bindings/s",
-                        short(peak),
-                        short(law.at(peak))
-                    )
-                }
-                _ => "no number of connections within reach has less throughput than fewer have"
-                    .into(),
-            };
             told.push((
                 "Throughput, X",
-                vec![
-                    (
-                        "l",
-                        format!(
-                            "{} bindings/s with one connection, as the law continues to it",
-                            short(law.alone)
-                        ),
-                    ),
-                    (
-                        "s",
-                        format!(
-                            "{} of the work goes one after the other",
-                            percent(law.serial)
-                        ),
-                    ),
-                    (
-                        "k",
-                        format!(
-                            "{} is what each connection costs each other one",
-                            significant(law.crosstalk, 2)
-                        ),
-                    ),
-                    ("peak", peak),
-                ],
-                None,
+                law(throughput),
+                Some(format!(
+                    "Fitted to points that all do the same, with about {} bindings a query: {}.",
+                    short(throughput.each),
+                    throughput.work
+                )),
             ));
         }
         Err(why) => missing.push(format!("No model of throughput. {why}")),
@@ -157,6 +135,46 @@ fn of_system(models: &Models, html: &mut Html) {
     for text in missing {
         html.leaf("p", &[("class", "missing")], &text);
     }
+}
+
+/// Parameters of the scalability law.
+fn law(
+    Throughput {
+        law, connections, ..
+    }: &Throughput,
+) -> Vec<Parameter> {
+    let peak = match law.peak() {
+        Some(peak) if peak <= connections.to * 10.0 => format!(
+            "most throughput at {} connections: {} bindings/s",
+            short(peak),
+            short(law.at(peak))
+        ),
+        _ => "no number of connections within reach has less throughput than fewer have".into(),
+    };
+    vec![
+        (
+            "l",
+            format!(
+                "{} bindings/s with one connection, as the law continues to it",
+                short(law.alone)
+            ),
+        ),
+        (
+            "s",
+            format!(
+                "{} of the work goes one after the other",
+                percent(law.serial)
+            ),
+        ),
+        (
+            "k",
+            format!(
+                "{} is what each connection costs each other one",
+                significant(law.crosstalk, 2)
+            ),
+        ),
+        ("peak", peak),
+    ]
 }
 
 fn parameters_of(what: &str, parameters: &[Parameter], remark: Option<&str>, html: &mut Html) {

@@ -77,13 +77,22 @@ pub fn systems<'a>(results: &'a [(String, RunResult)]) -> Vec<System<'a>> {
     systems
 }
 
-/// Systems of one name are told apart by the files of their results.
+/// Systems of one name are told apart by the files of their first results, and those of one file by numbers.
 fn tell_apart(systems: &mut [System<'_>]) {
+    let is_twice =
+        |names: &[String], name: &String| names.iter().filter(|other| *other == name).count() > 1;
     let names: Vec<String> = systems.iter().map(|system| system.name.clone()).collect();
-    for (index, system) in systems.iter_mut().enumerate() {
-        if names.iter().filter(|name| **name == system.name).count() > 1 {
+    for system in systems.iter_mut() {
+        if is_twice(&names, &system.name) {
             let file = system.results.first().map_or("", |(file, _)| *file);
-            system.name = format!("{} ({file}, {})", system.name, index + 1);
+            let file = file.strip_suffix(".json").unwrap_or(file);
+            system.name = format!("{} ({file})", system.name);
+        }
+    }
+    let names: Vec<String> = systems.iter().map(|system| system.name.clone()).collect();
+    for (number, system) in (1..).zip(systems.iter_mut()) {
+        if is_twice(&names, &system.name) {
+            system.name = format!("{}, {number}", system.name);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The answer at the top, in plain words: what was run, whether it was right, how long a site's relays wait, what is short first.
 
-use super::capacity::limit_of_recovery;
+use super::capacity::Limit;
 use super::html::Html;
 use super::number::{count, elapsed, octets, seconds, short};
 use super::plots::largest_storm;
@@ -66,7 +66,10 @@ fn answer(system: &System<'_>, html: &mut Html) {
             &format!("{} relays did not recover.", count(missing)),
         );
     }
-    html.paragraph(&format!("What held it up: {}.", limit_of_recovery(system)));
+    html.paragraph(&format!(
+        "What held it up: {}.",
+        Limit::of(system).sentence()
+    ));
     if !seen.point.bottleneck.reasons.is_empty() {
         html.leaf(
             "p",

@@ -271,6 +271,13 @@ fn mixed_point(
     }
 }
 
+/// The same rates of changes for streams of everything: every change goes to every relay.
+pub fn unscoped(server: Server) -> RunResult {
+    let points = [100.0, 1_000.0].map(|changes| mixed_point(server, 50, changes, 50.0, 0.0, 30.0));
+    let scenario = MIXED.replacen("by = \"relay-id\"", "by = \"all\"", 1);
+    result("unscoped", server, &scenario, points.to_vec())
+}
+
 /// Followers at several rates of changes, told to one relay each or to all.
 pub fn rates(server: Server) -> RunResult {
     let points = [

@@ -200,6 +200,136 @@ fn costs_are_told_apart_in_runs_that_do_everything_at_once() {
     assert!(text.contains("No model of throughput"));
 }
 
+/// What the model of that name was fitted to, as its page says: the cells of its row.
+fn model_row(page: &str, name: &str) -> Option<Vec<String>> {
+    rows(page, "Models and their errors")
+        .into_iter()
+        .find(|row| row[0] == name)
+}
+
+/// The texts of a table's cells by row.
+fn rows(page: &str, caption: &str) -> Vec<Vec<String>> {
+    let options = roxmltree::ParsingOptions {
+        allow_dtd: true,
+        ..Default::default()
+    };
+    let document = roxmltree::Document::parse_with_options(page, options).unwrap();
+    let is_it = |table: &roxmltree::Node<'_, '_>| {
+        let mut captions = table.children().filter(|node| node.has_tag_name("caption"));
+        captions.any(|node| node.text().is_some_and(|text| text.starts_with(caption)))
+    };
+    let table = document.descendants().find(is_it).unwrap();
+    let rows = table.descendants().filter(|node| {
+        node.has_tag_name("tr") && node.parent().is_some_and(|p| p.has_tag_name("tbody"))
+    });
+    let texts = |row: roxmltree::Node<'_, '_>| {
+        let cells = row.children().filter(roxmltree::Node::is_element);
+        cells
+            .map(|cell| cell.text().unwrap_or_default().replace('\u{a0}', " "))
+            .collect()
+    };
+    rows.map(texts).collect()
+}
+
+#[test]
+fn points_of_other_work_do_not_bend_a_model() {
+    let alone = page(&named(vec![fixture::sweep(OLD)]));
+    let beside = page(&named(vec![fixture::sweep(OLD), fixture::together(OLD)]));
+    check(&beside);
+    for name in ["Recovery of all, T", "Throughput, X"] {
+        let row = model_row(&alone, name).unwrap();
+        assert_eq!(model_row(&beside, name), Some(row), "{name}");
+    }
+    let text = text(&beside);
+    assert!(text.contains("with about 1,000 bindings a query: recover (DHCPv4, relay-id)."));
+    assert!(text.contains("Fitted to storms that all do the same: recover (DHCPv4, relay-id)."));
+    // Each kind of work has lines of its own.
+    assert!(text.contains("1,000 bindings each, sweep, 50 changes/s, 200 UDP queries/s"));
+}
+
+#[test]
+fn a_law_that_does_not_hold_is_not_drawn() {
+    let good = text(&page(&named(vec![fixture::sweep(OLD)])));
+    assert!(good.contains(">scalability law<"));
+    let mut result = fixture::sweep(OLD);
+    for (number, point) in result.points.iter_mut().enumerate() {
+        for group in &mut point.groups {
+            group.seconds *= [1.0, 9.0, 2.0, 20.0][number % 4];
+        }
+    }
+    let page = page(&named(vec![result]));
+    check(&page);
+    let told = text(&page);
+    assert!(
+        told.contains("No model of throughput. The best one explains"),
+        "{told}"
+    );
+    assert!(told.contains("No scalability law is drawn. The best one explains"));
+    assert!(!told.contains(">scalability law<"));
+    assert_eq!(model_row(&page, "Throughput, X"), None);
+}
+
+#[test]
+fn rates_of_changes_that_were_nearly_reached_are_not_extrapolated() {
+    let marks = |share: f64| -> Vec<bool> {
+        let mut result = fixture::rates(OLD);
+        result
+            .points
+            .retain(|point| point.changes_per_second <= 1_000.0);
+        // The last changes are acknowledged, and relays told, after the end.
+        for point in &mut result.points {
+            let changes = point.changes.as_mut().unwrap();
+            changes.acknowledged = (changes.acknowledged as f64 * share) as u64;
+            point.seconds += 3.0;
+        }
+        let page = page(&named(vec![fixture::sweep(OLD), result]));
+        let rows = rows(&page, "Recovery of all relays at once");
+        let of_thousand = rows.into_iter().filter_map(|row| {
+            let at = row.len() - 3;
+            (row[at] == "1,000").then(|| row[at + 1].contains("extrapolated"))
+        });
+        of_thousand.collect()
+    };
+    assert_eq!(marks(0.97), [false; 15]);
+    assert_eq!(marks(0.8), [true; 15]);
+}
+
+#[test]
+fn what_saturates_first_is_a_word_and_a_figure() {
+    let page = page(&everything());
+    let rows = rows(&page, "Recovery of all relays at once");
+    let told: Vec<&str> = rows
+        .iter()
+        .filter_map(|row| Some(row.last()?.as_str()))
+        .collect();
+    assert!(told.contains(&"open files, 20,064"), "{told:?}");
+    assert!(told.contains(&"open files, 50,064"), "{told:?}");
+    // Where nothing is short, what held the largest storm up.
+    assert!(told.iter().any(|text| text.ends_with('%')), "{told:?}");
+    assert!(told.iter().all(|text| text.len() <= 24), "{told:?}");
+}
+
+#[test]
+fn propagation_of_scenarios_and_kinds_of_streams_is_not_mixed() {
+    let results = named(vec![fixture::rates(OLD), fixture::unscoped(OLD)]);
+    let page = page(&results);
+    check(&page);
+    let told = text(&page);
+    for part in [
+        "99 %, changes, own bindings",
+        "median, unscoped, everything",
+        "1,000/s, unscoped, everything",
+        "5,000/s, changes, own bindings",
+    ] {
+        assert!(told.contains(part), "{part}");
+    }
+    let rows = rows(&page, "Propagation against rate");
+    let cells = |rate: &str| rows.iter().find(|row| row[0] == rate).unwrap().clone();
+    // Two points of the one scenario and one of the other.
+    assert_eq!(cells("1,000")[1].matches(';').count(), 1);
+    assert!(!cells("1,000")[3].contains(';') && cells("5,000")[3].is_empty());
+}
+
 #[test]
 fn what_is_missing_is_named_with_the_scenario_that_gives_it() {
     let text = text(&page(&named(vec![fixture::storm(OLD)])));
@@ -233,6 +363,9 @@ fn two_versions_stand_side_by_side() {
     assert!(text.contains("Server: leaseq 0.2.0 against leaseq 0.1.0"));
     assert!(text.contains("0.7 ×") && text.contains("✓ better") && !text.contains("✗ worse"));
     assert!(text.contains("Recovery, storm: 5,000 relays, 5,000,000 bindings"));
+    assert!(text.contains("propagation, own bindings, 99 %"));
+    // The comparison is what the page was made for: it stands before the rest.
+    assert!(text.find("Side by side").unwrap() < text.find("Where and how").unwrap());
     let turned = named(vec![fixture::storm(NEW), fixture::storm(OLD)]);
     assert!(self::page(&turned).contains("✗ worse"));
 }
@@ -246,11 +379,28 @@ fn results_without_a_common_point_stand_one_after_the_other() {
 
 #[test]
 fn two_runs_of_one_server_are_told_apart() {
-    let page = page(&named(vec![fixture::storm(OLD), fixture::storm(OLD)]));
-    check(&page);
+    let mut results = named(vec![fixture::storm(OLD), fixture::storm(OLD)]);
+    let page = |results: &[(String, RunResult)]| {
+        let page = page(results);
+        check(&page);
+        page
+    };
+    let same = page(&results);
+    assert!(same.contains("leaseq 0.1.0 (storm-1) against leaseq 0.1.0 (storm-0)"));
+    assert!(same.contains("Both ran in the same environment") && same.contains("the\u{a0}same"));
+    assert!(!same.contains("What was set differently"));
+    let limits = toml::toml! { [limits] "max-connections" = 7 };
+    results[1].1.scenario.server.config = limits;
+    results[1].1.scenario.group[0].at_once = toml::Value::from("50%").try_into().unwrap();
+    let other = text(&page(&results));
+    assert!(other.contains("storm, server.config.limits.max-connections: 7 against not set"));
     assert!(
-        page.contains("leaseq 0.1.0 (storm-0.json, 1)")
-            && page.contains("leaseq 0.1.0 (storm-1.json, 2)")
+        other.contains("storm, group.recovering.at-once: &quot;50%&quot; against &quot;all&quot;")
+    );
+    results[1].0 = results[0].0.clone();
+    let page = page(&results);
+    assert!(
+        page.contains("leaseq 0.1.0 (storm-0), 1") && page.contains("leaseq 0.1.0 (storm-0), 2")
     );
     assert!(page.contains("Both ran in the same environment"));
 }

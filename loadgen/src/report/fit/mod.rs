@@ -6,6 +6,11 @@
 pub mod linear;
 pub mod scalability;
 
+/// The least share of the variance that a model explains which is to be believed.
+const LEAST_EXPLAINED: f64 = 0.8;
+/// Where there is little variance to be explained, a model this close to all points is to be believed as well.
+const CLOSE: f64 = 0.05;
+
 /// How good a fit is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Quality {
@@ -20,6 +25,14 @@ pub struct Quality {
     /// Root of the mean square of the relative errors of points that were each left out of a fit of their own; `None` with too
     /// few points.
     pub left_out: Option<f64>,
+}
+
+impl Quality {
+    /// The model says what was measured: it explains most of the variance, or is close to every point.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.rms <= CLOSE || self.r_squared.is_some_and(|share| share >= LEAST_EXPLAINED)
+    }
 }
 
 /// The quality of a fit that says `said` where `measured` was found. Values are taken as not smaller than `floor` where they

@@ -1,12 +1,10 @@
 //! Latencies: of changes until relays are told, and of UDP queries.
 
-use std::borrow::Cow;
-
 use super::scaling::needs;
-use super::{Quantity, Section, distinct, lines, values};
+use super::{Section, values};
 use crate::measure::Times;
 use crate::report::number::{Unit, short};
-use crate::report::observe::Observation;
+use crate::report::observe::{Observation, Scope};
 use crate::report::plot::{Axis, Drawn, Plot, Series};
 use crate::report::scale::Scale;
 use crate::report::systems::System;
@@ -19,15 +17,16 @@ const CURVES: usize = 6;
 
 /// From a change's acknowledgement to its message.
 pub fn propagation(systems: &[System<'_>]) -> Section {
-    let rate: Quantity<'_> = &|seen| {
-        Some(seen.point.changes_per_second)
-            .filter(|rate| *rate > 0.0 && !seen.total.propagation.is_empty())
-    };
     let by = Rated {
         title: "Propagation",
-        rate,
+        rate: |seen| seen.point.changes_per_second,
         label: "Changes a second",
-        times: |seen| &seen.total.propagation,
+        kinds: |seen| {
+            let kinds = Scope::ALL.into_iter();
+            kinds
+                .filter_map(|scope| Some((scope.words(), seen.propagation(scope)?)))
+                .collect()
+        },
         of: "Share of the messages",
     };
     let mut missing = Vec::new();
@@ -50,7 +49,8 @@ pub fn propagation(systems: &[System<'_>]) -> Section {
     Section {
         title: "Propagation of changes",
         about: "From the moment at which the feed acknowledged a change as durable to its message at a relay; 0 where the relay was \
-                told first, which the plots show as a microsecond.",
+                told first, which the plots show as a microsecond. Streams of a relay\u{2019}s own bindings and streams of everything \
+                are told apart, and so are scenarios.",
         plots,
         missing,
     }
@@ -58,14 +58,11 @@ pub fn propagation(systems: &[System<'_>]) -> Section {
 
 /// Latency of queries over UDP.
 pub fn udp(systems: &[System<'_>]) -> Section {
-    let rate: Quantity<'_> = &|seen| {
-        Some(seen.point.udp_per_second).filter(|rate| *rate > 0.0 && !seen.total.udp.is_empty())
-    };
     let by = Rated {
         title: "UDP latency",
-        rate,
+        rate: |seen| seen.point.udp_per_second,
         label: "Queries a second",
-        times: |seen| &seen.total.udp,
+        kinds: |seen| vec![("", &seen.total.udp)],
         of: "Share of the queries",
     };
     let mut missing = Vec::new();
@@ -91,53 +88,112 @@ pub fn udp(systems: &[System<'_>]) -> Section {
 }
 
 /// A latency that depends on a rate.
-struct Rated<'q> {
+struct Rated {
     title: &'static str,
-    rate: Quantity<'q>,
+    /// 0: it had none.
+    rate: fn(&Observation<'_>) -> f64,
     label: &'static str,
-    times: for<'a> fn(&'a Observation<'_>) -> &'a Times,
+    /// The times of a point, apart for each kind of what was asked.
+    kinds: for<'a> fn(&'a Observation<'_>) -> Vec<(&'static str, &'a Times)>,
     of: &'static str,
 }
 
-impl Rated<'_> {
-    /// Percentiles: of each rate, or of each system at its highest one.
-    fn percentiles(&self, systems: &[System<'_>]) -> Option<Plot> {
-        let mut named: Vec<(String, &Times)> = Vec::new();
-        for system in systems {
-            let mut seen: Vec<_> = system
-                .observations
-                .iter()
-                .filter(|seen| !(self.times)(seen).is_empty())
-                .collect();
-            seen.sort_by(|one, other| {
-                let rate = |seen: &Observation<'_>| (self.rate)(seen).unwrap_or_default();
-                rate(other).total_cmp(&rate(one))
-            });
-            let of_each = match systems.len() {
-                1 => CURVES,
-                _ => 1,
-            };
-            for seen in seen.into_iter().take(of_each) {
-                let at: Cow<'_, str> = match (self.rate)(seen) {
-                    Some(rate) => format!("{}/s, {}", short(rate), seen.result.name).into(),
-                    None => seen.result.name.as_str().into(),
-                };
-                let name = match systems.len() {
-                    1 => at.into_owned(),
-                    _ => format!("{}, {at}", system.name),
-                };
-                // Of points that differ in something else one is enough: the one with the most times.
-                let times = (self.times)(seen);
-                match named.iter_mut().find(|(known, _)| *known == name) {
-                    Some((_, known)) if known.count() >= times.count() => {}
-                    Some((_, known)) => *known = times,
-                    None => named.push((name, times)),
+/// Times of one kind in one scenario on one system, at their rates: what may be one line.
+struct Kind<'a> {
+    system: usize,
+    scenario: &'a str,
+    kind: &'static str,
+    times: Vec<(f64, &'a Times)>,
+}
+
+impl Kind<'_> {
+    /// What sets it apart.
+    fn words(&self, systems: &[System<'_>]) -> String {
+        let system = systems.get(self.system).filter(|_| systems.len() > 1);
+        let parts = [
+            system.map_or("", |system| system.name.as_str()),
+            self.scenario,
+            self.kind,
+        ];
+        let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        parts.join(", ")
+    }
+
+    /// Different rates that it was measured at.
+    fn rates(&self) -> usize {
+        let mut rates: Vec<f64> = self.times.iter().map(|(rate, _)| *rate).collect();
+        rates.dedup();
+        rates.len()
+    }
+}
+
+impl Rated {
+    /// All there is, in the order of the systems and of their results; times in the order of their rates.
+    fn all<'a>(&self, systems: &'a [System<'_>]) -> Vec<Kind<'a>> {
+        let mut all: Vec<Kind<'a>> = Vec::new();
+        for (number, system) in systems.iter().enumerate() {
+            for seen in &system.observations {
+                for (kind, times) in (self.kinds)(seen) {
+                    if times.is_empty() {
+                        continue;
+                    }
+                    let scenario = seen.result.name.as_str();
+                    let point = ((self.rate)(seen), times);
+                    let known = all.iter_mut().find(|known| {
+                        (known.system, known.scenario, known.kind) == (number, scenario, kind)
+                    });
+                    match known {
+                        Some(known) => known.times.push(point),
+                        None => all.push(Kind {
+                            system: number,
+                            scenario,
+                            kind,
+                            times: vec![point],
+                        }),
+                    }
                 }
             }
         }
+        for kind in &mut all {
+            kind.times.sort_by(|one, other| one.0.total_cmp(&other.0));
+        }
+        all
+    }
+
+    /// Percentiles: of each rate, or of each kind of each system at its highest one.
+    fn percentiles(&self, systems: &[System<'_>]) -> Option<Plot> {
+        let mut named: Vec<(String, &Times)> = Vec::new();
+        let of_each = match systems.len() {
+            1 => CURVES,
+            _ => 1,
+        };
+        let mut curves: Vec<(f64, usize, &Times)> = Vec::new();
+        let all = self.all(systems);
+        for (number, kind) in all.iter().enumerate() {
+            // Of points that differ in something else one is enough: the one with the most times.
+            let mut rates: Vec<(f64, &Times)> = Vec::new();
+            for (rate, times) in &kind.times {
+                match rates.last_mut() {
+                    Some((known, _)) if known != rate => rates.push((*rate, times)),
+                    Some((_, known)) if known.count() >= times.count() => {}
+                    Some((_, known)) => *known = times,
+                    None => rates.push((*rate, times)),
+                }
+            }
+            let highest = rates.iter().rev().take(of_each);
+            curves.extend(highest.map(|(rate, times)| (*rate, number, *times)));
+        }
+        curves.sort_by(|one, other| other.0.total_cmp(&one.0));
+        for (rate, number, times) in curves.into_iter().take(CURVES) {
+            let words = all[number].words(systems);
+            let name = match rate > 0.0 {
+                true => format!("{}/s, {words}", short(rate)),
+                false => words,
+            };
+            named.push((name, times));
+        }
         let curves: Vec<Stage<'_>> = named
             .iter()
-            .take(CURVES)
             .map(|(name, times)| (name.as_str(), *times))
             .collect();
         percentile_plot(
@@ -148,25 +204,49 @@ impl Rated<'_> {
         )
     }
 
+    /// Percentiles against the rate: lines of their own for each kind and scenario. Those of one rate are no lines.
     fn against_rate(&self, systems: &[System<'_>]) -> Option<Plot> {
-        let xs = distinct(systems, self.rate);
-        if xs.len() < 2 {
-            return None;
+        let mut kinds = self.all(systems);
+        for kind in &mut kinds {
+            kind.times
+                .retain(|(rate, _)| *rate > 0.0 && rate.is_finite());
         }
-        let times = self.times;
-        let at = |share: f64| {
-            move |seen: &Observation<'_>| {
-                Some(times(seen))
-                    .filter(|times| !times.is_empty())
-                    .map(|times| times.quantile(share))
+        kinds.retain(|kind| kind.rates() > 1);
+        kinds.sort_by_key(|kind| std::cmp::Reverse(kind.rates()));
+        kinds.truncate(CURVES);
+        let shares: &[(&str, f64)] = match kinds.len() {
+            0 => return None,
+            1 => &[("99.9\u{a0}%", 0.999), ("99\u{a0}%", 0.99), ("median", 0.5)],
+            2 | 3 => &[("99\u{a0}%", 0.99), ("median", 0.5)],
+            _ => &[("99\u{a0}%", 0.99)],
+        };
+        let mut series = Vec::new();
+        for (number, kind) in kinds.iter().enumerate() {
+            for (shape, (share_name, share)) in shares.iter().enumerate() {
+                let points = kind.times.iter();
+                let (name, colour) = match kinds.len() {
+                    1 => ((*share_name).to_owned(), shape),
+                    _ => (format!("{share_name}, {}", kind.words(systems)), number),
+                };
+                series.push(Series {
+                    name,
+                    points: points
+                        .map(|(rate, times)| (*rate, times.quantile(*share)))
+                        .collect(),
+                    colour,
+                    shape,
+                    drawn: Drawn::Line,
+                });
             }
+        }
+        let xs: Vec<f64> = kinds
+            .iter()
+            .flat_map(|kind| kind.times.iter().map(|(rate, _)| *rate))
+            .collect();
+        let note = match &kinds[..] {
+            [one] => Some(format!("Of {}.", one.words(systems))),
+            _ => None,
         };
-        let (p999, p99, median) = (at(0.999), at(0.99), at(0.5));
-        let quantities: &[(&str, Quantity<'_>)] = match systems.len() {
-            1 => &[("99.9 %", &p999), ("99 %", &p99), ("median", &median)],
-            _ => &[("99 %", &p99), ("median", &median)],
-        };
-        let series = lines(systems, self.rate, quantities, Drawn::Line);
         Some(Plot {
             title: format!("{} against rate", self.title),
             about: format!(
@@ -185,7 +265,7 @@ impl Rated<'_> {
                 scale: Scale::fitting(&values(&series), Unit::Seconds, 12.0),
             },
             series,
-            note: None,
+            note,
         })
     }
 }

@@ -74,16 +74,21 @@ fn lines(
                 .filter_map(|seen| Some((x(seen)?, quantity(seen)?)))
                 .collect();
             points.sort_by(|one, other| one.0.total_cmp(&other.0));
-            let (name, colour) = match systems.len() {
-                1 => ((*name).to_owned(), number),
-                _ => (format!("{name}, {}", system.name), place),
+            // Markers of two systems may lie upon each other: they differ in shape too.
+            let (name, colour, shape) = match systems.len() {
+                1 => ((*name).to_owned(), number, number),
+                _ => (
+                    format!("{name}, {}", system.name),
+                    place,
+                    place * quantities.len() + number,
+                ),
             };
             if !points.is_empty() {
                 all.push(Series {
                     name,
                     points,
                     colour,
-                    shape: number,
+                    shape,
                     drawn,
                 });
             }

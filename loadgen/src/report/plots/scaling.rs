@@ -1,12 +1,13 @@
 //! What grows with relays, bindings and connections: recovery time, throughput, CPU, memory.
 
 use super::{Quantity, Section, distinct, is_close, lines, values};
-use crate::report::model::Models;
+use crate::report::model::{Models, Throughput};
 use crate::report::number::{Unit, count};
-use crate::report::observe::Observation;
+use crate::report::observe::{Observation, Storm};
 use crate::report::plot::{Axis, Drawn, Plot, Series};
 use crate::report::scale::Scale;
 use crate::report::systems::System;
+use crate::report::work::Work;
 
 use super::latency::{Stage, percentile_plot};
 
@@ -19,12 +20,15 @@ const STEPS: u32 = 40;
 
 /// Recovery time against relays, against bindings, and its spread.
 pub fn recovery(systems: &[System<'_>], models: &[Models]) -> Section {
-    let relays: Quantity<'_> = &|seen| seen.storm.as_ref().map(|storm| storm.relays);
+    // Storms that did the same, and nothing else: others would bend the lines.
+    let work = models.iter().find_map(|models| models.storms.as_ref());
+    let relays: Quantity<'_> = &|seen| {
+        let storm = seen.storm.as_ref().filter(|_| Some(&seen.work) == work);
+        storm.map(|storm| storm.relays)
+    };
     let each: Quantity<'_> = &|seen| {
-        seen.storm
-            .as_ref()
-            .map(|storm| storm.each())
-            .filter(|each| *each > 0.0)
+        let storm = seen.storm.as_ref().filter(|_| Some(&seen.work) == work);
+        storm.map(Storm::each).filter(|each| *each > 0.0)
     };
     let mut plots = Vec::new();
     let mut missing = Vec::new();
@@ -77,7 +81,8 @@ pub fn recovery(systems: &[System<'_>], models: &[Models]) -> Section {
     Section {
         title: "Recovery",
         about: "How long relays need to have all their bindings back, counted for each relay from the moment at which it was to \
-                begin: connection, request and whole answer. All begin at once unless the scenario spreads them over a window.",
+                begin: connection, request and whole answer. All begin at once unless the scenario spreads them over a window. Lines go through \
+                storms that did the same.",
         plots,
         missing,
     }
@@ -227,10 +232,9 @@ pub fn throughput(systems: &[System<'_>], models: &[Models]) -> Section {
     let connections: Quantity<'_> = &|seen| Some(seen.bulk?.connections);
     let mut plots = Vec::new();
     let mut missing = Vec::new();
-    let sizes = distinct(systems, &|seen| Some(seen.bulk?.each));
     let several = distinct(systems, connections).len() > 1;
     if several {
-        plots.push(throughput_plot(systems, models, &sizes));
+        plots.push(throughput_plot(systems, models));
         let server: Quantity<'_> = &|seen| seen.bulk.and_then(|_| seen.cpus().0);
         let generator: Quantity<'_> = &|seen| seen.bulk.map(|_| seen.cpus().1);
         let quantities: &[(&str, Quantity<'_>)] = &[("server", server), ("generator", generator)];
@@ -267,11 +271,62 @@ pub fn throughput(systems: &[System<'_>], models: &[Models]) -> Section {
     }
 }
 
-fn throughput_plot(systems: &[System<'_>], models: &[Models], sizes: &[f64]) -> Plot {
+/// Points with the same work and about the same number of bindings a query: what may be one line.
+struct Alike<'a> {
+    each: f64,
+    work: &'a Work,
+    scenario: &'a str,
+    connections: Vec<f64>,
+}
+
+/// Those with the most different numbers of connections, the largest queries first.
+fn alike<'a>(systems: &'a [System<'_>]) -> Vec<Alike<'a>> {
+    let mut all: Vec<Alike<'a>> = Vec::new();
+    for seen in systems.iter().flat_map(|system| &system.observations) {
+        let Some(bulk) = seen.bulk else {
+            continue;
+        };
+        let known = all
+            .iter_mut()
+            .find(|known| *known.work == seen.work && is_close(known.each, bulk.each));
+        match known {
+            Some(known) if known.connections.contains(&bulk.connections) => {}
+            Some(known) => known.connections.push(bulk.connections),
+            None => all.push(Alike {
+                each: bulk.each,
+                work: &seen.work,
+                scenario: &seen.result.name,
+                connections: vec![bulk.connections],
+            }),
+        }
+    }
+    all.sort_by(|one, other| {
+        let numbers = other.connections.len().cmp(&one.connections.len());
+        numbers.then(other.each.total_cmp(&one.each))
+    });
+    all.truncate(FACETS);
+    all
+}
+
+impl Alike<'_> {
+    fn name(&self, among: &[Self]) -> String {
+        let mut name = format!("{} bindings each", count(self.each.round()));
+        if among.iter().any(|other| other.work != self.work) {
+            name.push_str(&format!(", {}{}", self.scenario, self.work.rates()));
+        }
+        name
+    }
+}
+
+fn throughput_plot(systems: &[System<'_>], models: &[Models]) -> Plot {
     let mut series = Vec::new();
-    for (number, size) in sizes.iter().rev().take(FACETS).enumerate() {
-        let here = |seen: &Observation<'_>| seen.bulk.filter(|bulk| is_close(bulk.each, *size));
-        let name = format!("{} bindings each", count(size.round()));
+    let all = alike(systems);
+    for (number, alike) in all.iter().enumerate() {
+        let here = |seen: &Observation<'_>| {
+            seen.bulk
+                .filter(|bulk| is_close(bulk.each, alike.each) && seen.work == *alike.work)
+        };
+        let name = alike.name(&all);
         let x: Quantity<'_> = &|seen| Some(here(seen)?.connections);
         let y: Quantity<'_> = &|seen| Some(here(seen)?.bindings_per_second);
         for mut line in lines(systems, x, &[(name.as_str(), y)], Drawn::Line) {
@@ -289,7 +344,11 @@ fn throughput_plot(systems: &[System<'_>], models: &[Models], sizes: &[f64]) -> 
         .flat_map(|series| series.points.iter().map(|point| point.0))
         .collect();
     if let ([models], Some((from, to))) = (models, ends(&xs))
-        && let Ok((law, range)) = &models.throughput
+        && let Ok(Throughput {
+            law,
+            connections: range,
+            ..
+        }) = &models.throughput
     {
         let points = steps(from.max(range.from), to.min(range.to))
             .map(|x| (x, law.at(x)))
@@ -304,12 +363,27 @@ fn throughput_plot(systems: &[System<'_>], models: &[Models], sizes: &[f64]) -> 
     }
     Plot {
         title: "Throughput against connections".into(),
-        about: "Bindings told a second against connections that recover at a time; a line for each number of bindings a query.".into(),
+        about: "Bindings told a second against connections that recover at a time; a line for each number of bindings a query and each kind of work.".into(),
         x: Axis { label: "Connections that recover at a time".into(), unit: Unit::Number, scale: Scale::fitting(&xs, Unit::Number, WIDE) },
         y: Axis { label: "Bindings a second".into(), unit: Unit::Rate, scale: Scale::linear(values(&series).into_iter(), Unit::Rate) },
         series,
-        note: Some("The mean over a storm with nothing beside it; of other runs the busiest interval.".into()),
+        note: law_note(models),
     }
+}
+
+/// Which of the lines the law is of, or why there is none.
+fn law_note(models: &[Models]) -> Option<String> {
+    let [models] = models else {
+        return None;
+    };
+    Some(match &models.throughput {
+        Ok(throughput) => format!(
+            "The law is that of about {} bindings a query; {}.",
+            count(throughput.each.round()),
+            throughput.work
+        ),
+        Err(why) => format!("No scalability law is drawn. {why}"),
+    })
 }
 
 /// Memory against bindings and against connections.
