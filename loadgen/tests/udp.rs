@@ -168,6 +168,20 @@ fn queries_that_nobody_answers_are_lost() {
 }
 
 #[test]
+fn a_server_that_answers_nothing_does_not_make_queries_pile_up() {
+    let (socket, run, _dir) = alone("rate = 2000.0\nin-flight = 10\n", "patience = \"1500ms\"\n");
+    let outcome = run_until(&run, |total| total.counted(Count::UdpNotSent) >= 50);
+    drop(socket);
+    assert_eq!(outcome.first_faults, []);
+    let measures = &outcome.groups[0].measures;
+    // None of the first ten was answered or given up meanwhile, and nothing is asked late.
+    assert_eq!(measures.counted(Count::UdpQueries), 10);
+    assert_eq!(measures.counted(Count::UdpLost), 10);
+    assert!(measures.counted(Count::UdpNotSent) >= 50);
+    assert_eq!(measures.udp_lateness.count(), 10);
+}
+
+#[test]
 fn an_answer_that_nobody_asked_for_is_a_fault() {
     let (socket, run, _dir) = alone("", "");
     let outcome = thread::scope(|scope| {

@@ -32,7 +32,7 @@ pub struct Expected {
 }
 
 /// A version of a binding: the number of the change that made it; 0: as it was at first.
-pub(super) type Version = u64;
+pub(crate) type Version = u64;
 
 /// What a lease is in a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ impl Expected {
     }
 
     /// Changes of a family that were submitted so far.
-    pub(super) fn submitted(&self, family: Family) -> u64 {
+    pub(crate) fn submitted(&self, family: Family) -> u64 {
         self.schedule
             .as_ref()
             .map_or(0, |_| self.board.submitted(family))
@@ -69,7 +69,7 @@ impl Expected {
 
     /// The newest version of a row with a number up to this one.
     #[inline]
-    pub(super) fn latest(&self, row: u32, upto: u64) -> Version {
+    pub(crate) fn latest(&self, row: u32, upto: u64) -> Version {
         match &self.schedule {
             Some(schedule) if upto > 0 => schedule.latest(row, upto),
             _ => 0,
@@ -89,7 +89,7 @@ impl Expected {
     }
 
     /// Versions of a row from the newest one on backwards to an oldest one, both included, as far as there are so many.
-    pub(super) fn versions(
+    pub(crate) fn versions(
         &self,
         oldest: Version,
         newest: Version,
@@ -124,7 +124,7 @@ impl Expected {
     }
 
     /// A version may be over at some time up to this one: released, or its time has run out.
-    pub(super) fn may_be_over(
+    pub(crate) fn may_be_over(
         &self,
         inventory: &Inventory,
         row: u32,

@@ -15,13 +15,13 @@ use crate::scenario::By;
 
 /// What a message tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Told4 {
-    pub(super) row: u32,
+pub(crate) struct Told4 {
+    pub(crate) row: u32,
     /// Its place among the rows that the query is about.
-    pub(super) place: usize,
-    pub(super) is_active: bool,
+    pub(crate) place: usize,
+    pub(crate) is_active: bool,
     /// Which version; `None`: an address that is not leased, and of which the message does not tell since which change.
-    pub(super) version: Option<Version>,
+    pub(crate) version: Option<Version>,
 }
 
 /// The base-time of a message, if it has one.
@@ -33,7 +33,7 @@ pub(super) fn base_time(message: &Message<'_>) -> Option<UnixSeconds> {
 /// Reads what a message tells of an address that the store holds. `oldest` gives the oldest version of a row that may be
 /// told. `None`: there is nothing to compare it with, or nothing like it may be told, which is a fault.
 #[inline]
-pub(super) fn judge(
+pub(crate) fn judge(
     expected: &Expected,
     inventory: &Inventory,
     binding: &Binding4<'_>,

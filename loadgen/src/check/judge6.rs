@@ -23,13 +23,13 @@ const MOST_OLDER: usize = 64;
 
 /// What a message tells of one lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Told6 {
-    pub(super) row: u32,
+pub(crate) struct Told6 {
+    pub(crate) row: u32,
     /// Its place among the rows that the query is about.
-    pub(super) place: usize,
-    pub(super) is_live: bool,
+    pub(crate) place: usize,
+    pub(crate) is_live: bool,
     /// Which version; `None`: a lease that is over, without a word about the change that ended it, or an endless one.
-    pub(super) version: Option<Version>,
+    pub(crate) version: Option<Version>,
 }
 
 /// The base-time of a message, if it has one.
@@ -40,7 +40,7 @@ pub(super) fn base_time(message: &Message<'_>) -> Option<UnixSeconds> {
 
 /// Reads what a message tells of a client, and calls `told` for each of its leases that the store holds. `oldest` gives the
 /// oldest version of a row that may be told.
-pub(super) fn judge(
+pub(crate) fn judge(
     expected: &Expected,
     inventory: &Inventory,
     client: &Client6<'_>,

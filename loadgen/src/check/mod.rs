@@ -14,6 +14,8 @@ mod stream;
 
 pub use bulk::{BulkCheck, BulkEnd};
 pub use expected::Expected;
+pub(crate) use judge4::{Told4, judge as judge4};
+pub(crate) use judge6::{Told6, judge as judge6};
 pub use picture::Picture;
 pub use stream::{Changes, StreamCheck};
 

@@ -186,7 +186,7 @@ pub enum Count {
     StreamStatuses,
     /// Octets received.
     Octets,
-    /// UDP queries that were due.
+    /// UDP queries that were asked.
     UdpQueries,
     /// UDP queries answered.
     UdpAnswers,
@@ -194,6 +194,8 @@ pub enum Count {
     Retransmissions,
     /// UDP queries given up.
     UdpLost,
+    /// UDP queries of a fixed rate that were due and not asked, as too many waited for their answers.
+    UdpNotSent,
     /// Gaps (DataMissing) that a follower filled.
     Gaps,
 }

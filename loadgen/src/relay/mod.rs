@@ -106,6 +106,13 @@ async fn run(context: &Rc<Context>, round: &Round) {
         Behaviour::RecoverThenFollow => recover_then_follow::run(context, round).await,
         Behaviour::Udp => udp::run(context, round).await,
         Behaviour::Parallel => parallel::run(context, round).await,
-        _ => rude::run(context, round).await,
+        Behaviour::ReadSlowly
+        | Behaviour::StopReading
+        | Behaviour::HalfQuery
+        | Behaviour::Rubbish
+        | Behaviour::Reset
+        | Behaviour::Silent
+        | Behaviour::Reconnect
+        | Behaviour::IgnoreLimit => rude::run(context, round).await,
     }
 }

@@ -306,7 +306,7 @@ impl Run<'_> {
         if let Some(error) = &self.server_ended {
             lost_server(&mut point, error);
         }
-        point.findings = require::findings(&self.scenario.require, &point);
+        point.findings = require::findings(self.scenario, &point);
         Ok(point)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::measure::{Count, Measures, Times};
 use crate::result::{Finding, GroupResult, Point, Sample};
-use crate::scenario::{Require, count_of_name};
+use crate::scenario::{Group, Require, Scenario, count_of_name};
 
 /// Samples that a quarter of the run must have, to say whether something grows.
 const LEAST_SAMPLES: usize = 2;
@@ -12,10 +12,12 @@ const LEAST_SAMPLES: usize = 2;
 const LEAST_MEDIAN: f64 = 0.05;
 
 /// Compares a run's figures with what is required.
-pub(super) fn findings(require: &Require, point: &Point) -> Vec<Finding> {
-    let mut findings = Vec::new();
+pub(super) fn findings(scenario: &Scenario, point: &Point) -> Vec<Finding> {
+    let (require, mut findings) = (&scenario.require, Vec::new());
     for group in &point.groups {
-        of_group(require, group, point.changes.is_some(), &mut findings);
+        let written = scenario.group.iter().find(|one| one.name == group.name);
+        let hears = point.changes.is_some() && written.is_some_and(Group::follows);
+        of_group(require, group, hears, &mut findings);
     }
     if let Some(most) = require.memory_growth_percent {
         let memory = |sample: &Sample| {
@@ -57,7 +59,8 @@ pub(super) fn findings(require: &Require, point: &Point) -> Vec<Finding> {
     findings
 }
 
-fn of_group(require: &Require, group: &GroupResult, changes: bool, findings: &mut Vec<Finding>) {
+/// `hears`: its relays should be told of changes.
+fn of_group(require: &Require, group: &GroupResult, hears: bool, findings: &mut Vec<Finding>) {
     let Measures {
         recovery,
         propagation,
@@ -76,8 +79,7 @@ fn of_group(require: &Require, group: &GroupResult, changes: bool, findings: &mu
         });
     }
     if let Some(most) = require.propagation_p99
-        && changes
-        && !propagation.is_empty()
+        && (hears || !propagation.is_empty())
     {
         findings.push(at_most(
             format!("99th percentile of propagation, {}", group.name),
@@ -86,6 +88,19 @@ fn of_group(require: &Require, group: &GroupResult, changes: bool, findings: &mu
         ));
     }
     let asked = group.measures.counted(Count::UdpQueries);
+    let not_sent = group.measures.counted(Count::UdpNotSent);
+    if not_sent > 0 {
+        findings.push(Finding {
+            what: format!("UDP queries of the rate, {}", group.name),
+            expected: "all sent".into(),
+            found: format!(
+                "{not_sent} of {} not sent for want of room: too many waited for their answers (`in-flight`), so that latencies \
+                 are those of the others only",
+                asked + not_sent
+            ),
+            holds: false,
+        });
+    }
     if let Some(most) = require.udp_lost_percent
         && asked > 0
     {
@@ -101,10 +116,19 @@ fn of_group(require: &Require, group: &GroupResult, changes: bool, findings: &mu
 }
 
 fn at_most(what: String, seconds: f64, times: &Times) -> Finding {
+    let expected = format!("at most {seconds} s");
+    if times.is_empty() {
+        return Finding {
+            what,
+            expected,
+            found: "nothing was measured: no change was told".into(),
+            holds: false,
+        };
+    }
     let found = times.quantile(0.99);
     Finding {
         what,
-        expected: format!("at most {seconds} s"),
+        expected,
         found: format!("{found:.6} s"),
         holds: found <= seconds,
     }
@@ -180,9 +204,15 @@ mod tests {
         }
     }
 
+    fn found(require: &str, point: &Point) -> Vec<Finding> {
+        let scenario = format!(
+            "[[group]]\nname = \"one\"\nfamily = 4\nbehaviour = \"follow\"\n[require]\n{require}"
+        );
+        findings(&toml::from_str(&scenario).unwrap(), point)
+    }
+
     fn holds(require: &str, point: &Point) -> Vec<bool> {
-        let require: Require = toml::from_str(require).unwrap();
-        let findings = findings(&require, point);
+        let findings = found(require, point);
         findings.iter().map(|finding| finding.holds).collect()
     }
 
@@ -200,8 +230,8 @@ mod tests {
         }
         let short = point(&[1, 1, 100], 0, &[]);
         assert_eq!(holds("slowest-to-median = 3", &short), [true]);
-        assert_eq!(holds("[at-least]\nudp-lost = 2", &good), [false]);
-        assert_eq!(holds("[at-least]\nudp-lost = 2", &bad), [true]);
+        assert_eq!(holds("[require.at-least]\nudp-lost = 2", &good), [false]);
+        assert_eq!(holds("[require.at-least]\nudp-lost = 2", &bad), [true]);
         assert_eq!(holds("", &bad), [false; 0]);
     }
 
@@ -226,11 +256,35 @@ mod tests {
         // Too little to say anything.
         let short = point(&[], 0, &[100, 900, 900]);
         assert_eq!(holds(require, &short), [true]);
-        let require: Require = toml::from_str(require).unwrap();
+        assert!(found(require, &short)[0].found.starts_with("not tested"));
+    }
+
+    #[test]
+    fn a_group_that_was_told_of_no_change_does_not_pass() {
+        let mut silent = point(&[], 0, &[]);
+        let require = "propagation-p99 = \"300ms\"";
+        assert_eq!(holds(require, &silent), [false]);
         assert!(
-            findings(&require, &short)[0]
+            found(require, &silent)[0]
                 .found
-                .starts_with("not tested")
+                .starts_with("nothing was measured")
+        );
+        // Without changes there is nothing to hear.
+        silent.changes = None;
+        assert_eq!(holds(require, &silent), [false; 0]);
+    }
+
+    #[test]
+    fn queries_that_were_not_sent_are_told_whatever_is_required() {
+        let mut point = point(&[], 0, &[]);
+        assert_eq!(holds("", &point), [false; 0]);
+        point.groups[0].measures.count(Count::UdpNotSent, 500);
+        let found = found("", &point);
+        assert!(!found[0].holds);
+        assert!(
+            found[0]
+                .found
+                .starts_with("500 of 1500 not sent for want of room")
         );
     }
 }

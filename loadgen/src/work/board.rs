@@ -7,10 +7,12 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use leaseq_requestor::Family;
 use memmap2::MmapMut;
+use rustix::io::Errno;
+use rustix::thread::futex;
 
 use crate::measure::clock::now_ns;
 
@@ -22,6 +24,8 @@ const CAPACITY: usize = 2;
 /// Of DHCPv4; the next two are DHCPv6's.
 const SUBMITTED: usize = 3;
 const ACKNOWLEDGED: usize = 4;
+/// What those sleep on that wait for the run to go on: half of this number is a futex, which counts the steps so far.
+const STEPS: usize = 7;
 /// Numbers of a change: when it was submitted, when acknowledged.
 const CHANGE: usize = 2;
 
@@ -111,11 +115,44 @@ impl Board {
     /// The run goes on to a phase; it never goes back.
     pub fn set_phase(&self, phase: Phase) {
         self.numbers()[PHASE].fetch_max(phase as u64, Ordering::AcqRel);
+        self.wake();
     }
 
     /// Relays begin at this time of [`now_ns`].
     pub fn set_begin_ns(&self, ns: u64) {
         self.numbers()[BEGIN].store(ns, Ordering::Release);
+        self.wake();
+    }
+
+    /// Waits until relays are to begin, and gives when, by [`now_ns`]; 0: the run was over before.
+    ///
+    /// # Errors
+    /// If the kernel does not let it wait.
+    pub fn wait_for_begin(&self) -> io::Result<u64> {
+        loop {
+            let step = self.steps().load(Ordering::Acquire);
+            let (phase, begin) = (self.phase(), self.begin_ns());
+            if phase >= Phase::Settling || phase == Phase::Running && begin > 0 {
+                return Ok(begin);
+            }
+            // Other processes wait on the same memory, so it is no private futex.
+            match futex::wait(self.steps(), futex::Flags::empty(), step, None) {
+                Ok(()) | Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// The run has gone on: wakes all that wait.
+    fn wake(&self) {
+        self.steps().fetch_add(1, Ordering::AcqRel);
+        // It cannot fail for a word that exists; and nobody may wait.
+        let _ = futex::wake(self.steps(), futex::Flags::empty(), i32::MAX as u32);
+    }
+
+    fn steps(&self) -> &AtomicU32 {
+        // SAFETY: the number is within the map, whose length `map` looked at, and aligned; nobody uses it as anything else.
+        unsafe { &*self.map.as_ptr().add(STEPS * 8).cast::<AtomicU32>() }
     }
 
     /// When relays begin; 0: not known yet.
@@ -225,6 +262,26 @@ mod tests {
             ),
             (None, None, None)
         );
+    }
+
+    #[test]
+    fn who_waits_is_woken_when_relays_begin_and_when_the_run_is_over() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, begins) in [("begins", true), ("is over", false)] {
+            let path = dir.path().join(name);
+            let ours = Board::create(&path, 1).unwrap();
+            let waiting = std::thread::spawn(move || Board::open(&path)?.wait_for_begin());
+            let expected = if begins { 77 } else { 0 };
+            match begins {
+                true => {
+                    // The phase alone is not enough.
+                    ours.set_phase(Phase::Running);
+                    ours.set_begin_ns(77);
+                }
+                false => ours.set_phase(Phase::Settling),
+            }
+            assert_eq!(waiting.join().unwrap().unwrap(), expected);
+        }
     }
 
     #[test]

@@ -13,13 +13,9 @@ use core_affinity::CoreId;
 
 use crate::measure::Measures;
 use crate::measure::clock::instant;
-use crate::work::board::Phase;
 use crate::work::plan::{Outcome, Plan, Progress};
 use prepare::Shared;
 pub use prepare::{Inventories, WorkError, schedule};
-
-/// How often a process looks whether its relays are to begin.
-const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// A process' relays, ready to begin.
 pub struct Prepared {
@@ -76,14 +72,11 @@ impl Prepared {
             threads.push(self.start(number, place, cpu, messages.clone())?);
         }
         drop(messages);
-        let board = &self.shared.board;
-        while board.phase() < Phase::Running || board.begin_ns() == 0 {
-            if board.phase() >= Phase::Settling {
-                break;
-            }
-            std::thread::sleep(LOOK_EVERY);
-        }
-        let begin = match board.begin_ns() {
+        let begin = self.shared.board.wait_for_begin();
+        let begin = match begin.map_err(|source| WorkError::System {
+            what: "wait for the run to begin",
+            source,
+        })? {
             0 => Instant::now(),
             ns => instant(ns),
         };

@@ -41,7 +41,11 @@ pub async fn run(context: &Rc<Context>, round: &Round) {
         Behaviour::Silent => waiting::silently(context, round).await,
         Behaviour::Reconnect => connecting::again_and_again(context, round).await,
         Behaviour::IgnoreLimit => connecting::more_and_more(context, round).await,
-        _ => {}
+        Behaviour::Recover
+        | Behaviour::Follow
+        | Behaviour::RecoverThenFollow
+        | Behaviour::Parallel
+        | Behaviour::Udp => unreachable!("the polite ones have modules of their own"),
     }
     round.enter(State::Pausing);
     context.sleep_until(begun + BETWEEN, Phase::Settling).await;

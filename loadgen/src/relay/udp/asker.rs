@@ -30,6 +30,9 @@ const SOCKETS: u32 = 4;
 /// Queries that are begun in one turn; then answers are read.
 const TURN: usize = 256;
 
+/// Queries at a fixed rate that may wait for their answers at a time, of a group that does not say.
+const IN_FLIGHT: u32 = 65_536;
+
 /// The least time from one turn to the next that is begun for queries at a fixed rate: what is due meanwhile goes together.
 const GRAIN: u64 = 100_000;
 
@@ -51,8 +54,9 @@ pub struct Asker {
 struct Joining {
     /// Numbers of those that ask one query after the other, by their relay.
     places: Vec<u32>,
-    /// Queries a second, of those that ask at a fixed rate.
+    /// Queries a second, of those that ask at a fixed rate, and how many of these may wait for their answers.
     rate: f64,
+    room: f64,
 }
 
 impl Asker {
@@ -96,7 +100,11 @@ impl Asker {
     pub fn join(&self, context: &Context, relay: u32) {
         let mut joining = self.joining.borrow_mut();
         match context.group.rate {
-            Some(rate) => joining.rate += rate / f64::from(context.at_once.max(1)),
+            Some(rate) => {
+                let places = f64::from(context.at_once.max(1));
+                joining.rate += rate / places;
+                joining.room += f64::from(context.group.in_flight.unwrap_or(IN_FLIGHT)) / places;
+            }
             None => joining.places.push(relay),
         }
         self.joined.notify_one();
@@ -133,7 +141,7 @@ impl Work {
             let now = (Instant::now(), now_ns());
             let joining = asker.joining.take();
             if joining.rate > 0.0 {
-                self.pace.join(joining.rate, now.1);
+                self.pace.join(joining.rate, joining.room, now.1);
             }
             self.ready.extend(joining.places);
             if context.is_over() {
@@ -179,8 +187,7 @@ impl Work {
             let left = at.saturating_duration_since(now.0).as_nanos();
             now.1.saturating_add(left as u64)
         });
-        let is_held_up = self.is_blocked || self.table.is_full();
-        let next = match (is_held_up, self.ready.is_empty()) {
+        let next = match (self.is_blocked, self.ready.is_empty()) {
             (true, _) => Some(now.1 + BLOCKED),
             (false, false) => Some(now.1),
             (false, true) => self.pace.next().map(|due| due.max(now.1 + GRAIN)),
@@ -193,13 +200,18 @@ impl Work {
     /// Begins queries that are due.
     fn ask(&mut self, now: (Instant, u64)) {
         for _ in 0..TURN {
-            if self.is_blocked || self.table.is_full() {
+            if self.is_blocked {
                 return;
             }
             let now = (now.0, now_ns());
             let (due, place) = match self.ready.pop_front() {
                 Some(place) => (now.1, Some(place)),
                 None => match self.pace.due(now.1) {
+                    // It is not asked later either: then all that follow would be late for ever.
+                    Some(_) if self.table.len() >= self.pace.room() => {
+                        self.context.report.count(Count::UdpNotSent, 1);
+                        continue;
+                    }
                     Some(due) => (due, None),
                     None => return,
                 },

@@ -1,25 +1,22 @@
-//! Compares an answer over UDP with what the store holds.
+//! Compares an answer over UDP with what the store holds: as any other message that tells a binding, and that it is the one
+//! asked about.
 
 use leaseq_requestor::client::now as unix_now;
-use leaseq_requestor::{Answer, Binding4, Client6Leases, ProtocolFault};
-use leaseq_wire::INFINITY;
-use leaseq_wire::v4;
+use leaseq_requestor::{Answer, Binding4, Client6, ProtocolFault};
+use leaseq_wire::time::UnixSeconds;
+use leaseq_wire::v6::ClientData;
+use leaseq_wire::{v4, v6};
 
 use super::table::Asked;
-use crate::changes::Mark;
-use crate::changes::mark::HOST_NAME;
-use crate::data::{Inventory, LeaseKey, Seen4};
+use crate::check::{Expected, Told4, Told6, judge4, judge6};
+use crate::data::Inventory;
 use crate::fault::FaultKind;
 use crate::relay::context::{Context, requestor_duid};
 use crate::relay::words::QueryWords;
 use crate::scenario::By;
 
-/// Seconds around the end of a lease in which it may be told as running and as over: clocks differ, and a server waits for a
-/// late source of bindings before it ends a lease.
+/// Seconds around the end of a lease in which it may be told as over: clocks differ.
 const AROUND: i64 = 60;
-
-/// Versions of a binding that are looked at.
-const MOST_VERSIONS: usize = 256;
 
 /// Tells what is wrong with an answer.
 pub(super) fn answer(
@@ -65,30 +62,23 @@ type Wrong = (FaultKind, String);
 struct Compared<'a> {
     context: &'a Context,
     inventory: &'a Inventory,
+    expected: Expected,
     asked: &'a Asked,
-    submitted: u64,
-}
-
-/// What a row may be, between the sending of a query and its answer.
-#[derive(Clone, Copy, Debug, Default)]
-struct Possible {
-    lives: bool,
-    is_over: bool,
-    oldest: u64,
-    newest: u64,
+    received: UnixSeconds,
 }
 
 impl<'a> Compared<'a> {
     fn new(context: &'a Context, asked: &'a Asked) -> Self {
-        let submitted = match &context.schedule {
-            Some(_) => context.board.submitted(context.family),
-            None => 0,
-        };
         Self {
             context,
             inventory: &context.inventory,
+            // An answer is about no relay: any binding may be told, as long as it is the one asked about.
+            expected: Expected {
+                by: By::All,
+                ..context.expected(0)
+            },
             asked,
-            submitted,
+            received: unix_now(),
         }
     }
 
@@ -102,55 +92,28 @@ impl<'a> Compared<'a> {
             Answer::Clients6(clients) if clients.iter().all(|client| client.leases.is_empty()) => {
                 self.nothing()
             }
-            Answer::Clients6(clients) => clients.iter().try_for_each(|client| self.client6(client)),
+            Answer::Clients6(_) => self.clients6(datagram),
             // The client has leases on several links: there is no more to be compared.
             Answer::Links6(_) | Answer::Failed(_) => Ok(()),
         }
     }
 
-    /// What a row may be: any version from the newest one that was acknowledged when the query was sent to the newest one
-    /// that has been submitted by now.
-    fn possible(&self, row: u32) -> Possible {
-        let (mut possible, schedule) = (Possible::default(), &self.context.schedule);
-        let Some(schedule) = schedule else {
-            self.at_first(row, &mut possible);
-            return possible;
-        };
-        possible.oldest = schedule.latest(row, self.asked.acknowledged);
-        possible.newest = schedule.latest(row, self.submitted);
-        let mut version = possible.newest;
-        for _ in 0..MOST_VERSIONS {
-            match version {
-                0 => self.at_first(row, &mut possible),
-                version if schedule.is_release(version) => possible.is_over = true,
-                _ => possible.lives = true,
-            }
-            if version <= possible.oldest {
-                break;
-            }
-            version = schedule.before(version);
-        }
-        possible
-    }
-
-    /// A row as it was at first is possible.
-    fn at_first(&self, row: u32, possible: &mut Possible) {
-        let first = self.inventory.first(row);
-        let end = match (first.cltt, first.valid) {
-            (Some(cltt), Some(valid)) if valid != INFINITY => i64::from(cltt) + i64::from(valid),
-            _ => i64::MAX,
-        };
-        let now = i64::from(unix_now().0);
-        possible.lives |= first.is_active && end > now - AROUND;
-        possible.is_over |= !first.is_active || end < now + AROUND;
+    /// The oldest version of a row that may be told: the newest one that was acknowledged when the query was sent.
+    fn oldest(&self, row: u32) -> u64 {
+        self.expected.latest(row, self.asked.acknowledged)
     }
 
     /// The server knows nothing of it.
     fn nothing(&self) -> Result<(), Wrong> {
-        match self.possible(self.asked.row).is_over {
+        let (row, expected) = (self.asked.row, &self.expected);
+        let submitted = expected.submitted(self.context.family);
+        let newest = expected.latest(row, submitted);
+        let upto = i64::from(self.received.0) + AROUND;
+        let mut versions = expected.versions(self.oldest(row), newest);
+        match versions.any(|version| expected.may_be_over(self.inventory, row, version, upto)) {
             true => Ok(()),
             false => {
-                let name = self.inventory.name(self.asked.row);
+                let name = self.inventory.name(row);
                 let text = format!("expected the lease of {name}, came nothing");
                 Err((FaultKind::Missing, text))
             }
@@ -158,41 +121,29 @@ impl<'a> Compared<'a> {
     }
 
     fn binding4(&self, binding: &Binding4<'_>) -> Result<(), Wrong> {
-        let (inventory, address) = (self.inventory, binding.address());
-        let Some(row) = inventory.find(LeaseKey::V4(address)) else {
-            let text = format!("came {address}, which the store does not hold");
-            return Err((FaultKind::Unexpected, text));
+        let mut wrong = None;
+        let told = judge4(
+            &self.expected,
+            self.inventory,
+            binding,
+            self.received,
+            |row| self.oldest(row),
+            &mut |kind, text, _| {
+                wrong.get_or_insert((kind, text));
+            },
+        );
+        let address = binding.address();
+        let Some(Told4 { row, version, .. }) = told else {
+            let text = || format!("came {address}, which the store does not hold");
+            return Err(wrong.unwrap_or_else(|| (FaultKind::Unexpected, text())));
         };
         if row != self.asked.row && !self.has_same_key(row) {
-            let asked = inventory.name(self.asked.row);
+            let asked = self.inventory.name(self.asked.row);
             let text = format!("expected {asked}, came {address}");
             return Err((FaultKind::Unexpected, text));
         }
-        let possible = self.possible(row);
-        if !binding.is_active() {
-            return match possible.is_over {
-                true => Ok(()),
-                false => {
-                    let text = format!("expected {address} leased, came DHCPLEASEUNASSIGNED");
-                    Err((FaultKind::Different, text))
-                }
-            };
-        }
-        if !possible.lives {
-            let text = format!("expected {address} not leased, came DHCPLEASEACTIVE");
-            return Err((FaultKind::Different, text));
-        }
-        if !inventory.is_same4(row, &Seen4::of(&binding.message)) {
-            let text = format!("{address}: another client or relay agent than the store's");
-            return Err((FaultKind::Different, text));
-        }
-        let name = binding.message.option(HOST_NAME);
-        let mark = name.and_then(|name| Mark::of_host_name(name.as_slice()?));
-        is_of_now(
-            &address.to_string(),
-            mark.map_or(0, |mark| mark.number),
-            possible,
-        )
+        wrong.map_or(Ok(()), Err)?;
+        self.is_of_now(row, version)
     }
 
     /// A row has what was asked by in common with the one that was asked about: the answer may be about any such.
@@ -212,57 +163,67 @@ impl<'a> Compared<'a> {
         }
     }
 
-    fn client6(&self, client: &Client6Leases) -> Result<(), Wrong> {
-        let inventory = self.inventory;
-        let duid = client.duid.as_deref().unwrap_or_default();
-        if !inventory.is_duid(self.asked.row, duid) {
-            let name = inventory.name(self.asked.row);
-            let text = format!("expected the client of {name}, came another DUID");
-            return Err((FaultKind::Different, text));
-        }
-        let mut has_asked = false;
-        for lease in &client.leases {
-            let name = format!("{}", lease.address);
-            let found = inventory.find(LeaseKey::V6 {
-                address: lease.address,
-                prefix_len: lease.prefix_len,
-                vpn: &[],
-            });
-            let Some(row) = found else {
-                let text = format!("came {name}, which the store does not hold");
-                return Err((FaultKind::Unexpected, text));
+    fn clients6(&self, datagram: &[u8]) -> Result<(), Wrong> {
+        let protocol = |error: leaseq_wire::ParseError| (FaultKind::Protocol, error.to_string());
+        let message = v6::Message::parse(datagram).map_err(protocol)?;
+        let (mut wrong, mut told) = (None, Vec::new());
+        let options = message.options();
+        let clients = options
+            .iter()
+            .filter(|(code, _)| *code == v6::option_code::CLIENT_DATA);
+        for (_, value) in clients {
+            let client = Client6 {
+                message,
+                client: ClientData::parse(value).map_err(protocol)?,
+                status: None,
             };
-            has_asked |= row == self.asked.row;
-            if !inventory.is_duid(row, duid) {
-                let text = format!("came {name}, which is another client's");
-                return Err((FaultKind::Unexpected, text));
-            }
-            if !self.possible(row).lives {
-                let text = format!("expected {name} not leased, came a lease");
-                return Err((FaultKind::Different, text));
-            }
+            judge6(
+                &self.expected,
+                self.inventory,
+                &client,
+                self.received,
+                &|row| self.oldest(row),
+                &mut |lease: Told6| told.push(lease),
+                &mut |kind, text, _| {
+                    wrong.get_or_insert((kind, text));
+                },
+            );
         }
-        match has_asked {
-            true => Ok(()),
-            false => self.nothing(),
+        wrong.map_or(Ok(()), Err)?;
+        for lease in &told {
+            self.is_of_now(lease.row, lease.version)?;
+        }
+        let asked = self.asked.row;
+        let is_asked = |lease: &Told6| lease.row == asked;
+        match told.first() {
+            _ if told.iter().any(is_asked) => Ok(()),
+            // Its other leases, without the one that was asked about.
+            Some(other) if self.is_same_client(other.row) => self.nothing(),
+            _ => {
+                let name = self.inventory.name(asked);
+                let text = format!("expected the client of {name}, came another DUID");
+                Err((FaultKind::Different, text))
+            }
         }
     }
-}
 
-/// The change that a binding tells of is one of those that it may be at.
-fn is_of_now(name: &str, version: u64, possible: Possible) -> Result<(), Wrong> {
-    let Possible { oldest, newest, .. } = possible;
-    match version {
-        version if version < oldest => {
-            let text = format!(
-                "{name}: told with change {version}, but {oldest} had been acknowledged before"
-            );
-            Err((FaultKind::Stale, text))
+    fn is_same_client(&self, row: u32) -> bool {
+        let duid = |row| self.inventory.content(row)?.duid;
+        duid(row) == duid(self.asked.row)
+    }
+
+    /// The change that a binding tells of is none that was over when the query was sent.
+    fn is_of_now(&self, row: u32, version: Option<u64>) -> Result<(), Wrong> {
+        let oldest = self.oldest(row);
+        match version {
+            Some(version) if version < oldest => {
+                let name = self.inventory.name(row);
+                let text = format!(
+                    "{name}: told with change {version}, but {oldest} had been acknowledged before"
+                );
+                Err((FaultKind::Stale, text))
+            }
+            _ => Ok(()),
         }
-        version if version > newest => {
-            let text = format!("{name}: told with change {version}, the newest one is {newest}");
-            Err((FaultKind::Order, text))
-        }
-        _ => Ok(()),
     }
 }

@@ -7,11 +7,14 @@ pub struct Pace {
     rate: f64,
     /// When the next one is due, in nanoseconds of the run's clock, and with the part of a nanosecond that rates have.
     next: f64,
+    /// Queries that may wait for their answers at a time, with the part of a query that shares of them have.
+    room: f64,
 }
 
 impl Pace {
-    /// So many more queries a second from this time on.
-    pub fn join(&mut self, rate: f64, now: u64) {
+    /// So many more queries a second from this time on, and so many more that may wait for their answers.
+    pub fn join(&mut self, rate: f64, room: f64, now: u64) {
+        self.room += room.max(0.0);
         let is_first = !self.is_asking();
         self.rate += rate.max(0.0);
         let soonest = match is_first {
@@ -45,6 +48,13 @@ impl Pace {
         Some(due)
     }
 
+    /// Queries that may wait for their answers at a time: at least one.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        // Shares that add up to a whole number may miss it by a little.
+        ((self.room - 1e-6).ceil() as usize).max(1)
+    }
+
     fn interval(&self) -> f64 {
         1e9 / self.rate
     }
@@ -63,7 +73,7 @@ mod tests {
     #[test]
     fn a_rate_that_divides_no_second_is_kept_over_many() {
         let mut pace = Pace::default();
-        pace.join(7.0, 5 * SECOND);
+        pace.join(7.0, 1.0, 5 * SECOND);
         assert_eq!(pace.next(), Some(5 * SECOND));
         let dues = dues(&mut pace, 1_005 * SECOND);
         assert!((7_000..=7_001).contains(&dues.len()));
@@ -74,7 +84,7 @@ mod tests {
     #[test]
     fn what_was_not_asked_in_time_stays_due() {
         let mut pace = Pace::default();
-        pace.join(10.0, 0);
+        pace.join(10.0, 1.0, 0);
         assert_eq!(pace.due(0), Some(0));
         assert_eq!(pace.due(0), None);
         assert_eq!(
@@ -88,10 +98,22 @@ mod tests {
     #[test]
     fn each_place_adds_its_share() {
         let mut pace = Pace::default();
-        pace.join(1.0, 0);
+        pace.join(1.0, 1.0, 0);
         assert_eq!(pace.due(0), Some(0));
-        pace.join(3.0, SECOND / 2);
+        pace.join(3.0, 1.0, SECOND / 2);
         assert_eq!(pace.next(), Some(3 * SECOND / 4));
         assert_eq!(dues(&mut pace, 2 * SECOND - 1).len(), 5);
+    }
+
+    #[test]
+    fn shares_of_the_room_add_up_to_all_of_it() {
+        let mut pace = Pace::default();
+        for _ in 0..30 {
+            pace.join(1.0, 10.0 / 30.0, 0);
+        }
+        assert_eq!(pace.room(), 10);
+        let mut pace = Pace::default();
+        pace.join(1.0, 0.01, 0);
+        assert_eq!(pace.room(), 1);
     }
 }

@@ -9,9 +9,6 @@ use leaseq_requestor::{Answer, Family, ProtocolFault, Query, QueryError, Step, U
 use leaseq_wire::time::UnixSeconds;
 use slab::Slab;
 
-/// Queries that wait at a time. With more than these unanswered none is begun: it is late then, and told to be.
-pub const MOST: usize = 1 << 18;
-
 /// Queries that have ended and of which more than one datagram was sent, so that more answers may come: the latest ones.
 const KEPT: usize = 1 << 16;
 
@@ -104,10 +101,10 @@ impl Table {
         self.waiting.is_empty()
     }
 
-    /// No more can be begun.
+    /// Queries that wait.
     #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.waiting.len() >= MOST
+    pub fn len(&self) -> usize {
+        self.waiting.len()
     }
 
     /// When something is to be done, if no answer comes before.

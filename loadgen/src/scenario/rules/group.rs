@@ -23,7 +23,7 @@ fn keys_of(behaviour: Behaviour) -> &'static [&'static str] {
         Behaviour::Parallel => &["tls", "by", "rounds", "pause", "queries"],
         Behaviour::Follow => &["tls", "by", "catch-up"],
         Behaviour::RecoverThenFollow => &["tls", "by"],
-        Behaviour::Udp => &["by", "rate"],
+        Behaviour::Udp => &["by", "rate", "in-flight"],
         Behaviour::ReadSlowly => &[
             "tls",
             "by",
@@ -40,6 +40,9 @@ fn keys_of(behaviour: Behaviour) -> &'static [&'static str] {
         Behaviour::Reconnect | Behaviour::IgnoreLimit => &["tls"],
     }
 }
+
+/// The most queries over UDP that may wait for their answers: each keeps its datagram, and DHCPv6 has 2^24 transaction ids.
+const MOST_IN_FLIGHT: u32 = 1_000_000;
 
 /// All behaviours, to say which of them have a key.
 const BEHAVIOURS: [Behaviour; 13] = [
@@ -101,12 +104,8 @@ pub fn check(group: &Group, index: usize, scenario: &Scenario, keys: Option<&Tab
             );
         }
     }
-    let follows = matches!(
-        group.behaviour,
-        Behaviour::Follow | Behaviour::RecoverThenFollow
-    );
     let relays = group.relays.of(scenario.data.relays);
-    if follows && group.at_once.of(relays) < relays {
+    if group.follows() && group.at_once.of(relays) < relays {
         return broken(
             place!["group", index, "at-once"],
             format!(
@@ -139,6 +138,7 @@ pub fn check(group: &Group, index: usize, scenario: &Scenario, keys: Option<&Tab
             format!("expected queries a second, above 0 and at most 10000000, found {rate}"),
         );
     }
+    in_flight(group, index)?;
     if let Some(source) = &group.source
         && !is_network(source, group.family)
     {
@@ -150,6 +150,25 @@ pub fn check(group: &Group, index: usize, scenario: &Scenario, keys: Option<&Tab
         );
     }
     debug_assert_eq!(scenario.kind, Kind::Load, "others have no groups");
+    Ok(())
+}
+
+fn in_flight(group: &Group, index: usize) -> Checked {
+    let Some(queries) = group.in_flight else {
+        return Ok(());
+    };
+    if !(1..=MOST_IN_FLIGHT).contains(&queries) {
+        return broken(
+            place!["group", index, "in-flight"],
+            format!("expected from 1 to {MOST_IN_FLIGHT} queries, found {queries}"),
+        );
+    }
+    if group.rate.is_none() {
+        return broken(
+            place!["group", index, "in-flight"],
+            "`in-flight` is for a group with a `rate`; without one each relay has one query at a time",
+        );
+    }
     Ok(())
 }
 
