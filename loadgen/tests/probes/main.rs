@@ -2,6 +2,7 @@
 
 #[path = "../common/certificates.rs"]
 mod certificates;
+mod exit;
 mod limits;
 mod others;
 mod server;
