@@ -344,7 +344,6 @@ fn the_admin_http_tells_health_metrics_and_status() {
         "leaseq_bindings_sent_total{family=\"4\"} 1",
         "leaseq_connections_opened_total{family=\"4\"} 1",
         "leaseq_store_events_total 1",
-        "# EOF",
     ] {
         assert!(
             metrics.lines().any(|found| found == line),

@@ -19,6 +19,7 @@ mod keys;
 mod links;
 #[doc(hidden)]
 pub mod log;
+mod meter;
 mod open;
 mod options;
 mod queue;
@@ -43,6 +44,7 @@ pub use event::{
     MAX_CLIENT_ID, MAX_DUID, MAX_HOPS, MAX_RECORD, Relay6, State,
 };
 pub use hooks::CommitHook;
+pub use meter::Distribution;
 pub use options::{LoadPhase, LoadProgress, Options, SyncMode};
 pub use record::{Bind4, Bind6, Departed4, Departed6, FeedRecord, Hop, Hops, Record};
 pub use scan::{LogCursor, Scan, ScanFrom, Scanned};

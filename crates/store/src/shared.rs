@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use crate::event::State;
 use crate::hooks::Hooks;
 use crate::index::{Groups, Hasher, IdList, KeyIndex, Postings, Ranges4, SlotTable, Walks};
 use crate::links::Links;
 use crate::log::Segments;
+use crate::meter::CommitMeters;
 use crate::record::Record;
 use crate::stats::{FamilyStats, FeedState, Stats};
 use crate::time::{ServerClock, Stamp};
@@ -70,6 +71,10 @@ pub(crate) struct Counts {
     pub(crate) held: AtomicU64,
     pub(crate) feed_stale: AtomicBool,
     pub(crate) batches: AtomicU64,
+    pub(crate) failed_batches: AtomicU64,
+    /// Why the last batch could not be committed.
+    pub(crate) fault: ArcSwapOption<String>,
+    pub(crate) commits: CommitMeters,
     pub(crate) events: AtomicU64,
     pub(crate) unchanged: AtomicU64,
     pub(crate) slots_octets: AtomicU64,
@@ -258,6 +263,12 @@ impl Shared {
             held: load(&counts.held),
             feed_stale: counts.feed_stale.load(Ordering::Relaxed),
             batches: load(&counts.batches),
+            failed_batches: load(&counts.failed_batches),
+            fault: counts.fault.load().as_deref().cloned(),
+            commit_micros: counts.commits.micros.read(),
+            batch_records: counts.commits.records.read(),
+            clock_steps: self.clock.steps(),
+            clock_ahead_ms: self.clock.ahead_ms(),
             events: load(&counts.events),
             unchanged: load(&counts.unchanged),
         }

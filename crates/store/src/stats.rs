@@ -1,6 +1,7 @@
 //! What a store says about itself, for `leaseq store stat` and the metrics.
 
 use crate::event::State;
+use crate::meter::Distribution;
 use crate::time::Stamp;
 
 /// Bindings of one family.
@@ -56,6 +57,18 @@ pub struct Stats {
     pub feed_stale: bool,
     /// Batches committed since the opening.
     pub batches: u64,
+    /// Batches that could not be committed since the opening.
+    pub failed_batches: u64,
+    /// Why the last batch could not be committed; none if it could. Nothing that was submitted meanwhile is stored.
+    pub fault: Option<String>,
+    /// How long the writing and syncing of batches took, in microseconds.
+    pub commit_micros: Distribution,
+    /// How many records batches had.
+    pub batch_records: Distribution,
+    /// Times that the wall clock was found stepped against server time.
+    pub clock_steps: u64,
+    /// Milliseconds that server time was ahead of the wall clock when they were last compared; negative: behind.
+    pub clock_ahead_ms: i64,
     /// Events taken since the opening, those that changed nothing included.
     pub events: u64,
     /// Events since the opening that were equal to what was stored.

@@ -139,6 +139,8 @@ pub struct ServerClock {
     last: AtomicU64,
     corrected_boot: AtomicU64,
     slewing: AtomicBool,
+    steps: AtomicU64,
+    ahead_ms: AtomicI64,
 }
 
 impl ServerClock {
@@ -153,6 +155,8 @@ impl ServerClock {
             last: AtomicU64::new(start),
             corrected_boot: AtomicU64::new(boot),
             slewing: AtomicBool::new(false),
+            steps: AtomicU64::new(0),
+            ahead_ms: AtomicI64::new(0),
         }
     }
 
@@ -163,6 +167,16 @@ impl ServerClock {
         Stamp(self.last.fetch_max(at, Ordering::SeqCst).max(at))
     }
 
+    /// Times that the wall clock was found stepped.
+    pub fn steps(&self) -> u64 {
+        self.steps.load(Ordering::Relaxed)
+    }
+
+    /// Milliseconds that server time was ahead of the wall clock when they were last compared; negative: behind.
+    pub fn ahead_ms(&self) -> i64 {
+        self.ahead_ms.load(Ordering::Relaxed)
+    }
+
     /// Compares server time with the wall clock and slews it if they are more than two seconds apart. Called about once a
     /// second by the thread that writes.
     pub fn correct(&self) {
@@ -171,6 +185,7 @@ impl ServerClock {
         let passed = to_signed(boot.saturating_sub(before));
         let offset = self.offset.load(Ordering::SeqCst);
         let ahead = to_signed(boot) + offset - to_signed(self.clock.wall_ms());
+        self.ahead_ms.store(ahead, Ordering::Relaxed);
         if ahead.abs() <= STEP_MS {
             if self.slewing.swap(false, Ordering::SeqCst) {
                 tracing::info!(
@@ -181,6 +196,7 @@ impl ServerClock {
             return;
         }
         if !self.slewing.swap(true, Ordering::SeqCst) {
+            self.steps.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(
                 id = "clock-step",
                 ahead_ms = ahead,
@@ -229,6 +245,8 @@ mod tests {
             assert!(ticks < 200, "never agreed");
         }
         assert!(ticks >= 80, "a step of 10 s is not jumped over: {ticks}");
+        assert_eq!(server.steps(), 1);
+        assert!(server.ahead_ms() > 2_000);
     }
 
     #[test]

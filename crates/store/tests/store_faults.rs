@@ -131,8 +131,17 @@ fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
         "{error}"
     );
     assert_eq!(number_of(&open, 7), refused - 1, "the store can be read");
+    let stats = open.reader().stats();
+    assert_eq!(
+        (stats.fault, stats.failed_batches),
+        (Some(error.to_string()), 1)
+    );
     on.disk.set_room(None);
     store(&open, vec![numbered(7, refused + 1)]);
+    let stats = open.reader().stats();
+    assert_eq!((stats.fault, stats.failed_batches), (None, 1));
+    assert_eq!(stats.commit_micros.count(), stats.batches);
+    assert_eq!(stats.batch_records.sum, stats.sequence);
     assert_eq!(number_of(&open, 7), refused + 1);
     assert!(open.verify().problems.is_empty());
 }

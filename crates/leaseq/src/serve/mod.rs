@@ -11,11 +11,11 @@ use std::time::Instant;
 
 use anyhow::Context;
 use leaseq_engine::Engine;
-use leaseq_store::{Options, Store};
+use leaseq_store::{LoadProgress, Options, Store};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::admin::{self, Served};
+use crate::admin::{self, Recovery, Served};
 use crate::cli;
 use crate::config::{Config, Overrides};
 use crate::exit::Done;
@@ -82,8 +82,10 @@ struct Server {
 impl Server {
     fn start(config: &Config, sample: Option<u64>) -> anyhow::Result<Server> {
         let started = Instant::now();
+        let admin = config.admin.map(admin::Admin::start).transpose()?;
+        let recovery = admin.as_ref().map(|admin| admin.watched().recovery());
         let options = Options {
-            progress: Some(progress::of_opening()),
+            progress: Some(tell_progress(recovery.cloned())),
             ..config.store.clone()
         };
         let store = Store::open(&config.data_dir, options, config.topology.clone())?;
@@ -108,12 +110,12 @@ impl Server {
             engine: Arc::clone(&engine),
             feeds: Arc::clone(&feeds),
             reader: store.reader(),
+            data_dir: config.data_dir.clone(),
             recovered_ms,
         };
-        let admin = config
-            .admin
-            .map(|address| admin::Admin::start(address, served))
-            .transpose()?;
+        if let Some(admin) = &admin {
+            admin.watched().serve(served);
+        }
         let server = Server {
             store,
             engine,
@@ -158,6 +160,9 @@ impl Server {
             feeds,
             admin,
         } = self;
+        if let Some(admin) = &admin {
+            admin.watched().stop();
+        }
         feeds.stop();
         engine.shutdown();
         if let Some(admin) = admin {
@@ -170,6 +175,17 @@ impl Server {
         tracing::info!(id = "serve-stopped", "stopped");
         Ok(())
     }
+}
+
+/// What is called while the store is opened: it shows a bar, and tells the admin HTTP.
+fn tell_progress(recovery: Option<Arc<Recovery>>) -> Arc<dyn Fn(LoadProgress) + Send + Sync> {
+    let bar = progress::of_opening();
+    Arc::new(move |progress| {
+        if let Some(recovery) = &recovery {
+            recovery.note(progress);
+        }
+        bar(progress);
+    })
 }
 
 /// Fills an empty store; whether it did.

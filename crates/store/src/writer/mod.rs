@@ -295,6 +295,7 @@ impl Writer {
         }
         let (first, count) = (self.batch.first_sequence, self.batch.count);
         let next = first + u64::from(count);
+        let begun = Instant::now();
         let appended = self.log.append(
             first,
             next,
@@ -304,6 +305,7 @@ impl Writer {
         );
         match appended {
             Ok(appended) => {
+                self.shared.counts.commits.add(count, begun.elapsed());
                 if appended.new_segment {
                     self.view = self.log.view();
                 }
@@ -318,7 +320,9 @@ impl Writer {
             Err(error) => {
                 self.shared.close_batch();
                 self.batch_failed();
-                Err(commit_error(&error))
+                let error = commit_error(&error);
+                self.note_fault(Some(&error));
+                Err(error)
             }
         }
     }
@@ -327,9 +331,21 @@ impl Writer {
         self.shared.published.store(Arc::new(published));
         self.shared.close_batch();
         self.shared.counts.batches.fetch_add(1, Relaxed);
+        self.note_fault(None);
         self.refresh_counts();
         self.shared.hooks.call(published);
         self.indexes.reclaim();
+    }
+
+    /// Keeps why the last batch could not be committed, or that it could.
+    fn note_fault(&self, error: Option<&CommitError>) {
+        let counts = &self.shared.counts;
+        if let Some(error) = error {
+            counts.failed_batches.fetch_add(1, Relaxed);
+            counts.fault.store(Some(Arc::new(error.to_string())));
+        } else if counts.fault.load().is_some() {
+            counts.fault.store(None);
+        }
     }
 
     fn apply_batch(&mut self, appended: &Appended) {

@@ -1,0 +1,93 @@
+//! `/metrics` as Prometheus reads it.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use crate::common::{stderr, stdout};
+use crate::http::{get, get_as};
+use crate::peer;
+use crate::setup::Setup;
+
+#[test]
+fn promtool_finds_nothing_to_say_about_the_metrics() {
+    let Some(promtool) = peer::find("promtool", "prometheus") else {
+        return;
+    };
+    let setup = Setup::start();
+    let metrics = get(setup.admin(), "/metrics");
+    assert!(
+        metrics
+            .field("content-type")
+            .starts_with("text/plain; version=0.0.4")
+    );
+    let mut child = Command::new(promtool)
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(metrics.body.as_bytes()).unwrap();
+    drop(input);
+    let output = child.wait_with_output().unwrap();
+    let said = stdout(&output) + &stderr(&output);
+    assert!(output.status.success() && said.is_empty(), "{said}");
+}
+
+#[test]
+fn openmetrics_is_served_to_whom_asks_for_it() {
+    let setup = Setup::start();
+    let accept = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
+        text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+    let metrics = get_as(setup.admin(), "/metrics", accept);
+    assert!(
+        metrics
+            .field("content-type")
+            .starts_with("application/openmetrics-text")
+    );
+    assert!(metrics.body.ends_with("# EOF\n"));
+    assert!(metrics.body.contains("# TYPE leaseq_queries counter\n"));
+}
+
+#[test]
+fn what_happened_is_counted() {
+    let setup = Setup::start();
+    let metrics = get(setup.admin(), "/metrics").body;
+    for line in [
+        "leaseq_ready 1",
+        "leaseq_bindings{family=\"4\",state=\"active\"} 2",
+        "leaseq_queries_total{family=\"4\",kind=\"active\"} 1",
+        "leaseq_connections{family=\"4\",kind=\"active\",tls=\"no\"} 1",
+        "leaseq_connections_limit 50",
+        "leaseq_streams{family=\"4\"} 1",
+        "leaseq_streams_lagging{family=\"4\"} 0",
+        "leaseq_streams_caught_up_total{family=\"4\"} 1",
+        "leaseq_feed_phase{feed=\"leases <b>&\\\"1\",kind=\"ndjson\",phase=\"following\"} 1",
+        "leaseq_feed_loaded{feed=\"leases <b>&\\\"1\"} 1",
+        "leaseq_feed_events_total{feed=\"leases <b>&\\\"1\"} 3",
+        "leaseq_feed_rejected_total{feed=\"leases <b>&\\\"1\"} 1",
+        "leaseq_store_fault 0",
+        "leaseq_clock_steps_total 0",
+    ] {
+        assert!(
+            metrics.lines().any(|found| found == line),
+            "{line} is not in\n{metrics}"
+        );
+    }
+    let value = |name: &str| {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+        let value = line.and_then(|value| value.trim().parse::<f64>().ok());
+        value.unwrap_or_else(|| panic!("no {name} in\n{metrics}"))
+    };
+    assert!(value("process_resident_memory_bytes ") > 1e6);
+    assert!(value("process_open_fds ") < value("process_max_fds "));
+    assert!(value("leaseq_store_disk_free_octets ") > 0.0);
+    let batches = value("leaseq_store_batches_total ");
+    assert!(batches > 0.0);
+    assert_eq!(value("leaseq_store_commit_seconds_count "), batches);
+    assert_eq!(
+        value("leaseq_store_commit_seconds_bucket{le=\"+Inf\"} "),
+        batches
+    );
+}
