@@ -3,6 +3,7 @@
 //! A source turns what another program wrote about its leases into [`leaseq_store::Event`]s:
 //!
 //! - [`kea`]: lease files of ISC Kea's memfile backend, v4 and v6, with the files of its clean-up;
+//! - [`kea_ha`]: a backup peer of Kea's high availability hook, over HTTP;
 //! - [`ndjson`]: one lease event a line, in both directions (import, export);
 //! - [`follow`]: files that another program keeps writing, for the sources that are such files;
 //! - [`socket`]: NDJSON on a Unix or TCP socket, answered line by line once durable.
@@ -16,6 +17,7 @@
 pub mod follow;
 pub mod hex;
 pub mod kea;
+pub mod kea_ha;
 pub mod lines;
 pub mod ndjson;
 pub mod rejection;

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use leaseq_store::Store;
 
 use crate::run::Feed;
-use crate::socket;
+use crate::{kea_ha, socket};
 
 /// The settings of one feed. Two that are equal run the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settings {
     /// A socket that takes leases in NDJSON.
     Ndjson(socket::Settings),
+    /// A backup peer of Kea's high availability hook.
+    KeaHa(kea_ha::Settings),
 }
 
 /// Why a feed cannot be started. Faults of the source are not among them: a feed waits for it.
@@ -35,6 +37,7 @@ impl Settings {
     pub fn name(&self) -> &str {
         match self {
             Settings::Ndjson(settings) => &settings.name,
+            Settings::KeaHa(settings) => &settings.name,
         }
     }
 
@@ -46,6 +49,13 @@ impl Settings {
         match self {
             Settings::Ndjson(settings) => {
                 socket::start(settings, store).map_err(|source| StartError::Listen {
+                    name: settings.name.clone(),
+                    address: settings.listen.to_string(),
+                    source,
+                })
+            }
+            Settings::KeaHa(settings) => {
+                kea_ha::start(settings, store).map_err(|source| StartError::Listen {
                     name: settings.name.clone(),
                     address: settings.listen.to_string(),
                     source,

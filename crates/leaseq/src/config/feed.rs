@@ -2,13 +2,17 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use leaseq_feed::{Settings, socket};
+use leaseq_feed::{Settings, kea_ha, socket};
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::build::Fault;
 use super::units::Text;
+
+/// The shortest interval at which a source is asked.
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A source of leases. Which keys it takes depends on its kind.
 #[derive(Debug, Deserialize)]
@@ -20,6 +24,11 @@ pub struct Section {
     pub path: Option<PathBuf>,
     pub listen: Option<Text<socket::Address>>,
     pub server: Option<String>,
+    /// Where Kea is asked for all its leases: its DHCPv4 server, and its DHCPv6 server.
+    pub control4: Option<Text<kea_ha::ControlAddress>>,
+    pub control6: Option<Text<kea_ha::ControlAddress>>,
+    pub pull_interval: Option<Text<Duration>>,
+    pub probe_interval: Option<Text<Duration>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -48,7 +57,14 @@ impl Kind {
     fn keys(self) -> &'static [&'static str] {
         match self {
             Kind::KeaMemfile => &["family", "path"],
-            Kind::KeaHa | Kind::Ndjson => &["listen"],
+            Kind::KeaHa => &[
+                "listen",
+                "control4",
+                "control6",
+                "pull-interval",
+                "probe-interval",
+            ],
+            Kind::Ndjson => &["listen"],
             Kind::IscDhcpd => &["path"],
             Kind::Leasequery => &["family", "server"],
         }
@@ -80,6 +96,10 @@ fn feed(section: &Section, _base: &Path) -> Result<Settings, String> {
         ("path", section.path.is_some()),
         ("listen", section.listen.is_some()),
         ("server", section.server.is_some()),
+        ("control4", section.control4.is_some()),
+        ("control6", section.control6.is_some()),
+        ("pull-interval", section.pull_interval.is_some()),
+        ("probe-interval", section.probe_interval.is_some()),
     ];
     let foreign = given
         .iter()
@@ -103,7 +123,44 @@ fn feed(section: &Section, _base: &Path) -> Result<Settings, String> {
                 listen: listen.clone(),
             }))
         }
-        Kind::KeaMemfile | Kind::KeaHa | Kind::IscDhcpd | Kind::Leasequery => {
+        Kind::KeaHa => {
+            let listen = match section.listen.as_ref().ok_or_else(|| needs("listen"))? {
+                Text(socket::Address::Tcp(listen)) => *listen,
+                Text(unix) => {
+                    return Err(format!(
+                        "expected an address and port in `listen` of a feed of kind {kind:?}, found \"{unix}\""
+                    ));
+                }
+            };
+            let interval = |key: &str, given: &Option<Text<Duration>>, default| match given {
+                Some(Text(given)) if *given < SHORTEST_INTERVAL => Err(format!(
+                    "expected at least {} in `{key}`",
+                    humantime::format_duration(SHORTEST_INTERVAL)
+                )),
+                Some(Text(given)) => Ok(*given),
+                None => Ok(default),
+            };
+            let control = |given: &Option<Text<kea_ha::ControlAddress>>| {
+                given.as_ref().map(|Text(address)| address.clone())
+            };
+            Ok(Settings::KeaHa(kea_ha::Settings {
+                name: name(&listen),
+                listen,
+                control4: control(&section.control4),
+                control6: control(&section.control6),
+                pull_interval: interval(
+                    "pull-interval",
+                    &section.pull_interval,
+                    kea_ha::PULL_INTERVAL,
+                )?,
+                probe_interval: interval(
+                    "probe-interval",
+                    &section.probe_interval,
+                    kea_ha::PROBE_INTERVAL,
+                )?,
+            }))
+        }
+        Kind::KeaMemfile | Kind::IscDhcpd | Kind::Leasequery => {
             Err(format!("a feed of kind {kind:?} is not in this version"))
         }
     }

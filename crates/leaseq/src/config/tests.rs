@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use leaseq_feed::Settings as FeedSettings;
 use leaseq_session::{OnLimit, QueryKind};
 use leaseq_store::Vpn;
 
@@ -242,7 +243,11 @@ fn what_is_wrong_is_told_with_its_place() {
         "[tls]\nhandshake-timeout = \"10\"",
         "[tls]\nhandshake-timeout = \"10ms\"",
         "[tls]\nmax-handshakes = 0",
-        "[[feed]]\nkind = \"kea-ha\"\nlisten = \"127.0.0.1:8068\"",
+        "[[feed]]\nkind = \"kea-ha\"",
+        "[[feed]]\nkind = \"kea-ha\"\nlisten = \"unix:/run/leaseq/kea.sock\"",
+        "[[feed]]\nkind = \"kea-ha\"\nlisten = \"127.0.0.1:8068\"\ncontrol4 = \"/run/kea/kea4-ctrl-socket\"",
+        "[[feed]]\nkind = \"kea-ha\"\nlisten = \"127.0.0.1:8068\"\npull-interval = \"10ms\"",
+        "[[feed]]\nkind = \"ndjson\"\nlisten = \"127.0.0.1:1\"\ncontrol6 = \"unix:/run/kea/kea6-ctrl-socket\"",
         "[[feed]]\nkind = \"kea\"",
         "[[feed]]\nkind = \"ndjson\"",
         "[[feed]]\nkind = \"ndjson\"\nlisten = \"feed.sock\"",
@@ -254,6 +259,31 @@ fn what_is_wrong_is_told_with_its_place() {
         .map(|text| format!("{text}\n  => {}", told(text)))
         .collect();
     insta::assert_snapshot!(all.join("\n\n"));
+}
+
+#[test]
+fn a_backup_of_kea_is_told_where_to_ask_for_all_leases() {
+    let of = |text: &str| {
+        let config = good(&format!("[[feed]]\nkind = \"kea-ha\"\n{text}"));
+        match config.feeds.as_slice() {
+            [FeedSettings::KeaHa(settings)] => settings.clone(),
+            other => panic!("expected one feed of Kea, found {other:?}"),
+        }
+    };
+    let least = of("listen = \"127.0.0.1:8068\"");
+    assert_eq!(least.name, "kea-ha:127.0.0.1:8068");
+    assert_eq!((&least.control4, &least.control6), (&None, &None));
+    assert_eq!(least.pull_interval, Duration::from_secs(3_600));
+    let full = of(
+        "name = \"pop-7\"\nlisten = \"[::1]:8068\"\ncontrol4 = \"unix:/run/kea/kea4-ctrl-socket\"\n\
+         control6 = \"http://127.0.0.1:8000/\"\npull-interval = \"10m\"\nprobe-interval = \"2s\"",
+    );
+    let told = |control: Option<leaseq_feed::kea_ha::ControlAddress>| control.unwrap().to_string();
+    assert_eq!((full.name.as_str(), full.listen.port()), ("pop-7", 8068));
+    assert_eq!(told(full.control4), "unix:/run/kea/kea4-ctrl-socket");
+    assert_eq!(told(full.control6), "http://127.0.0.1:8000/");
+    assert_eq!(full.pull_interval, Duration::from_secs(600));
+    assert_eq!(full.probe_interval, Duration::from_secs(2));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
-use leaseq_feed::{hex, socket, vpn};
+use leaseq_feed::{hex, kea_ha, socket, vpn};
 use leaseq_session::{Network, QueryKind};
 use leaseq_store::{Prefix6, Vpn};
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
@@ -160,6 +160,14 @@ impl Value for Vpn {
 
 impl Value for socket::Address {
     const EXPECTED: &'static str = "\"unix:PATH\" or \"ADDRESS:PORT\"";
+
+    fn read(text: &str) -> Result<Self, String> {
+        parse(text)
+    }
+}
+
+impl Value for kea_ha::ControlAddress {
+    const EXPECTED: &'static str = "\"unix:PATH\" or \"http://HOST:PORT/\"";
 
     fn read(text: &str) -> Result<Self, String> {
         parse(text)
