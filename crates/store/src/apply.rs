@@ -17,7 +17,7 @@ use crate::links::LinksWriter;
 use crate::log::{Pos, Segments};
 use crate::record::{Bind4, Bind6, Record, trusted};
 use crate::shared::{Counts, PrefixLengths, range_vpn};
-use crate::topology::Topology;
+use crate::topology::{Range4, Topology};
 use crate::vpn::{Vpn, VpnRef};
 
 /// All indexes, as the thread that writes holds them.
@@ -37,6 +37,8 @@ pub(crate) struct Indexes {
     pub(crate) remote_id6: PostingsWriter,
     pub(crate) relay_id6: PostingsWriter,
     pub(crate) links: LinksWriter,
+    /// How often the links were numbered anew.
+    pub(crate) links_generation: u8,
     /// Slots of ACTIVE bindings by the end of their lease.
     pub(crate) expiry: ExpiryQueue,
     /// Slots of ended bindings by the time when `history` has passed.
@@ -150,24 +152,12 @@ impl Indexes {
         now: u32,
         history: u32,
     ) -> Result<Indexes, RangeError> {
-        let mut range_vpns: Vec<Vpn> = Vec::new();
-        let mut ranges = Vec::with_capacity(topology.ranges4.len());
-        for range in &topology.ranges4 {
-            let vpn = range_vpn(&range_vpns, range.vpn.as_ref()).unwrap_or_else(|| {
-                range_vpns.push(range.vpn.clone());
-                range_vpns.len() as u32 - 1
-            });
-            ranges.push(IndexRange4 {
-                vpn,
-                first: range.first,
-                last: range.last,
-            });
-        }
+        let range_vpns = Indexes::vpns_of(&topology.ranges4, Vec::new());
         let postings = || PostingsWriter::with_capacity(0);
         Ok(Indexes {
             slots: SlotTableWriter::new(),
             keys: KeyIndexWriter::with_capacity(0),
-            ranges: Ranges4Writer::new(ranges)?,
+            ranges: Indexes::ranges_of(&topology.ranges4, &range_vpns)?,
             range_vpns,
             outside: IdListWriter::new(),
             hwaddr: postings(),
@@ -179,6 +169,7 @@ impl Indexes {
             remote_id6: postings(),
             relay_id6: postings(),
             links: LinksWriter::new(&topology.links6, hasher.clone()),
+            links_generation: 0,
             expiry: ExpiryQueue::new(now),
             forget: ExpiryQueue::new(now),
             walks: WalksWriter::new(),
@@ -187,6 +178,29 @@ impl Indexes {
             hasher,
             history,
         })
+    }
+
+    /// The VPNs of ranges, by their numbers; `known` ones keep theirs.
+    pub(crate) fn vpns_of(ranges: &[Range4], known: Vec<Vpn>) -> Vec<Vpn> {
+        let mut vpns = known;
+        for range in ranges {
+            if range_vpn(&vpns, range.vpn.as_ref()).is_none() {
+                vpns.push(range.vpn.clone());
+            }
+        }
+        vpns
+    }
+
+    /// Empty arrays for ranges, whose VPNs are all among `vpns`.
+    pub(crate) fn ranges_of(ranges: &[Range4], vpns: &[Vpn]) -> Result<Ranges4Writer, RangeError> {
+        let numbered = |range: &Range4| {
+            Some(IndexRange4 {
+                vpn: range_vpn(vpns, range.vpn.as_ref())?,
+                first: range.first,
+                last: range.last,
+            })
+        };
+        Ranges4Writer::new(ranges.iter().filter_map(numbered).collect())
     }
 
     pub(crate) fn stored<'l>(&self, log: &'l Segments) -> Stored<'l, '_> {
@@ -393,9 +407,10 @@ impl Indexes {
         let in_range = number.is_some_and(|number| self.ranges.set(number, old.address(), None));
         if !in_range {
             self.outside.remove(slot);
-            self.keys
-                .remove(self.hasher.key4(old.vpn().vss(), old.address()), slot);
         }
+        // One that is in a range now may have been outside before the ranges changed.
+        self.keys
+            .remove(self.hasher.key4(old.vpn().vss(), old.address()), slot);
         self.leave(slot);
         self.counts.moved(false, Some(old.state()), None);
     }

@@ -136,7 +136,7 @@ impl Indexes {
         Ok(slot)
     }
 
-    fn join_group(
+    pub(crate) fn join_group(
         &mut self,
         log: &Segments,
         group: Option<u32>,

@@ -120,6 +120,18 @@ pub enum Event {
     Feed(FeedEvent),
 }
 
+impl From<Event4> for Event {
+    fn from(event: Event4) -> Event {
+        Event::V4(event)
+    }
+}
+
+impl From<Event6> for Event {
+    fn from(event: Event6) -> Event {
+        Event::V6(event)
+    }
+}
+
 impl Event {
     /// Whether the event can be stored; see [`Event4::check`] and [`Event6::check`].
     pub fn check(&self) -> Result<(), EventError> {

@@ -116,6 +116,7 @@ pub(crate) fn open(
         &identity,
         control,
         fingerprint,
+        topology,
         begun,
         from_checkpoint,
     ))
@@ -133,6 +134,7 @@ fn assemble(
     identity: &Identity,
     control: Arc<Control>,
     fingerprint: u64,
+    topology: &Topology,
     begun: Instant,
     from_checkpoint: bool,
 ) -> Writer {
@@ -174,6 +176,7 @@ fn assemble(
         control,
         interval,
         fingerprint,
+        topology.clone(),
     )
 }
 

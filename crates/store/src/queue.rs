@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use crate::error::{CommitError, SubmitError};
 use crate::event::{Event, EventError};
-use crate::store::Committed;
+use crate::store::{Committed, TopologyChange, TopologyChangeError};
+use crate::topology::Topology;
 
 /// Events that may wait; one submission may exceed it if nothing else waits.
 const MOST_EVENTS: usize = 65_536;
@@ -16,6 +17,9 @@ pub(crate) type Answer = Box<dyn FnOnce(Result<Committed, CommitError>) + Send>;
 
 /// How a command without a result of its own is answered.
 pub(crate) type Done = Box<dyn FnOnce(Result<(), CommitError>) + Send>;
+
+/// How a change of the configuration is answered.
+pub(crate) type TopologyDone = Box<dyn FnOnce(Result<TopologyChange, TopologyChangeError>) + Send>;
 
 /// What the thread that writes is asked to do.
 pub(crate) enum Command {
@@ -27,6 +31,14 @@ pub(crate) enum Command {
     Tick(Done),
     /// Compact everything that can be.
     Compact(Done),
+    /// Give bindings their places by another configuration.
+    Topology(Box<Topology>, TopologyDone),
+    /// Keep ends for so many seconds, and hold leases for so many after their end.
+    Times {
+        history: u32,
+        grace: u32,
+        done: Done,
+    },
     /// A compaction has run.
     Compacted,
     /// Stop; with a checkpoint or without.

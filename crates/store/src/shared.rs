@@ -1,16 +1,16 @@
 //! What readers share with the thread that writes: the readers' side of each index, the log's segments, what is published.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
 use crate::event::State;
 use crate::hooks::Hooks;
-use crate::index::{Groups, Hasher, IdList, KeyIndex, Postings, Ranges4, SlotTable, Walks};
-use crate::links::Links;
+use crate::index::{Hasher, KeyIndex, Postings, SlotTable, Walks};
 use crate::log::Segments;
 use crate::meter::CommitMeters;
+use crate::places::Places;
 use crate::record::Record;
 use crate::stats::{FamilyStats, FeedState, Stats};
 use crate::time::{ServerClock, Stamp};
@@ -25,24 +25,17 @@ pub(crate) struct Shared {
     pub(crate) clock: ServerClock,
     pub(crate) created: Stamp,
     /// Seconds that a lease of a live feed is given after its end.
-    pub(crate) grace: u32,
+    pub(crate) grace: AtomicU32,
     pub(crate) segments: Arc<ArcSwap<Segments>>,
     pub(crate) hasher: Hasher,
     pub(crate) slots: Arc<SlotTable>,
     pub(crate) keys: Arc<KeyIndex>,
-    pub(crate) ranges: Arc<Ranges4>,
-    /// VPNs of the ranges, by their numbers there.
-    pub(crate) range_vpns: Vec<Vpn>,
-    pub(crate) outside: Arc<IdList>,
+    /// Made anew when ranges or links are configured otherwise.
+    pub(crate) places: ArcSwap<Places>,
     pub(crate) hwaddr: Arc<Postings>,
     pub(crate) client_id: Arc<Postings>,
     pub(crate) remote_id4: Arc<Postings>,
     pub(crate) relay_id4: Arc<Postings>,
-    pub(crate) groups: Arc<Groups>,
-    pub(crate) duid: Arc<Postings>,
-    pub(crate) remote_id6: Arc<Postings>,
-    pub(crate) relay_id6: Arc<Postings>,
-    pub(crate) links: Arc<Links>,
     pub(crate) walks: Walks,
     /// Which lengths delegated prefixes have, a bit for each.
     pub(crate) prefix_lengths: Arc<PrefixLengths>,
@@ -166,23 +159,16 @@ impl Shared {
         Shared {
             clock,
             created,
-            grace,
+            grace: AtomicU32::new(grace),
             segments,
             hasher: indexes.hasher.clone(),
             slots: indexes.slots.shared(),
             keys: indexes.keys.shared(),
-            ranges: indexes.ranges.shared(),
-            range_vpns: indexes.range_vpns.clone(),
-            outside: indexes.outside.shared(),
+            places: ArcSwap::from_pointee(Places::of(indexes)),
             hwaddr: indexes.hwaddr.shared(),
             client_id: indexes.client_id.shared(),
             remote_id4: indexes.remote_id4.shared(),
             relay_id4: indexes.relay_id4.shared(),
-            groups: indexes.groups.shared(),
-            duid: indexes.duid.shared(),
-            remote_id6: indexes.remote_id6.shared(),
-            relay_id6: indexes.relay_id6.shared(),
-            links: indexes.links.shared(),
             walks: indexes.walks.shared(),
             prefix_lengths: Arc::clone(&indexes.prefix_lengths),
             vpns: ArcSwap::from_pointee(vpns),
@@ -215,17 +201,11 @@ impl Shared {
         now.min(Stamp::from_millis(self.open_batch.load(Ordering::SeqCst)))
     }
 
-    /// The number that the ranges know a VPN by.
-    #[inline]
-    pub(crate) fn range_vpn(&self, vpn: VpnRef<'_>) -> Option<u32> {
-        range_vpn(&self.range_vpns, vpn)
-    }
-
     /// The grace of a record: only a lease that a feed or an unconfirmed time holds has one.
     #[inline]
     pub(crate) fn grace_of(&self, feed: u16) -> u32 {
         if feed != 0 || self.time_unconfirmed.load(Ordering::Relaxed) {
-            self.grace
+            self.grace.load(Ordering::Relaxed)
         } else {
             0
         }
@@ -250,7 +230,7 @@ impl Shared {
         let published = **self.published.load();
         Stats {
             v4: family(&counts.states4, load(&counts.clients4)),
-            v6: family(&counts.states6, u64::from(self.groups.len())),
+            v6: family(&counts.states6, u64::from(self.places.load().groups.len())),
             indexes: self.index_octets(),
             log_octets: load(&counts.log_octets),
             dead_octets: load(&counts.dead_octets),
@@ -275,22 +255,23 @@ impl Shared {
     }
 
     fn index_octets(&self) -> Vec<(&'static str, u64)> {
+        let places = self.places.load();
         [
             (
                 "slots",
                 self.counts.slots_octets.load(Ordering::Relaxed) as usize,
             ),
             ("keys", self.keys.memory()),
-            ("ranges", self.ranges.memory()),
-            ("outside-ranges", self.outside.memory()),
+            ("ranges", places.ranges.memory()),
+            ("outside-ranges", places.outside.memory()),
             ("hwaddr", self.hwaddr.memory()),
             ("client-id", self.client_id.memory()),
             ("remote-id4", self.remote_id4.memory()),
             ("relay-id4", self.relay_id4.memory()),
-            ("clients6", self.groups.memory()),
-            ("duid", self.duid.memory()),
-            ("remote-id6", self.remote_id6.memory()),
-            ("relay-id6", self.relay_id6.memory()),
+            ("clients6", places.groups.memory()),
+            ("duid", places.duid.memory()),
+            ("remote-id6", places.remote_id6.memory()),
+            ("relay-id6", places.relay_id6.memory()),
             (
                 "expiry-and-links",
                 self.counts.writer_octets.load(Ordering::Relaxed) as usize,

@@ -2,18 +2,20 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::error::{CommitError, OpenError, StopError, SubmitError};
 use crate::event::{Event, EventError};
+use crate::index::RangeError;
 use crate::log::{Disk, RealDisk};
 use crate::open;
 use crate::options::Options;
 use crate::queue::{Command, FeedError, Queue};
 use crate::stats::{FeedState, VerifyReport};
-use crate::topology::Topology;
+use crate::topology::{Topology, TopologyError};
 use crate::verify;
 use crate::view::{Published, Reader};
 use crate::writer::{Control, Ended};
@@ -48,7 +50,7 @@ pub struct Store {
     reader: Reader,
     control: Arc<Control>,
     read_only: bool,
-    thread: Option<JoinHandle<Ended>>,
+    thread: Mutex<Option<JoinHandle<Ended>>>,
 }
 
 impl Store {
@@ -83,7 +85,7 @@ impl Store {
             reader,
             control,
             read_only: options.read_only,
-            thread: Some(thread),
+            thread: Mutex::new(Some(thread)),
         })
     }
 
@@ -163,6 +165,40 @@ impl Store {
         self.ask(Command::Compact)
     }
 
+    /// Gives all bindings their places by another configuration of ranges and links, and waits until that is done. Events
+    /// wait meanwhile. On an error nothing is changed.
+    ///
+    /// A walk goes on over what was configured when it began. When links have changed, each [`crate::LinkId`] of before is
+    /// that of no link any more: queries and streams that hold one are to be ended.
+    pub fn change_topology(
+        &self,
+        topology: Topology,
+    ) -> Result<TopologyChange, TopologyChangeError> {
+        let (send, answer) = sync_channel(1);
+        let done = Box::new(move |result| {
+            let _ = send.send(result);
+        });
+        match self.put(Command::Topology(Box::new(topology), done), true) {
+            Ok(()) => answer.recv().unwrap_or(Err(CommitError::Stopped.into())),
+            Err(SubmitError::ReadOnly) => Err(opened_for_reading().into()),
+            Err(_) => Err(CommitError::Stopped.into()),
+        }
+    }
+
+    /// Changes for how long ends are kept, and for how long a lease of a live feed is held after its end.
+    pub fn change_times(
+        &self,
+        history: Duration,
+        expiry_grace: Duration,
+    ) -> Result<(), CommitError> {
+        let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+        self.ask(|done| Command::Times {
+            history: seconds(history),
+            grace: seconds(expiry_grace),
+            done,
+        })
+    }
+
     fn ask(&self, command: impl FnOnce(crate::queue::Done) -> Command) -> Result<(), CommitError> {
         let (send, answer) = sync_channel(1);
         let done = Box::new(move |result| {
@@ -170,9 +206,7 @@ impl Store {
         });
         match self.put(command(done), true) {
             Ok(()) => answer.recv().unwrap_or(Err(CommitError::Stopped)),
-            Err(SubmitError::ReadOnly) => Err(CommitError::ReadOnly {
-                reason: "it was opened for reading".to_owned(),
-            }),
+            Err(SubmitError::ReadOnly) => Err(opened_for_reading()),
             Err(_) => Err(CommitError::Stopped),
         }
     }
@@ -188,13 +222,19 @@ impl Store {
         verify::verify(&self.reader)
     }
 
-    /// Stops: takes no more events, stores those that were taken, appends an empty batch and writes the checkpoint.
-    pub fn stop(mut self) -> Result<(), StopError> {
+    /// Stops: takes no more events, stores those that were taken, appends an empty batch and writes the checkpoint. Whoever
+    /// waits for anything else is told that the store is stopped. Does nothing the second time.
+    pub fn stop(&self) -> Result<(), StopError> {
         self.end(true)
     }
 
-    fn end(&mut self, checkpoint: bool) -> Result<(), StopError> {
-        let Some(thread) = self.thread.take() else {
+    fn end(&self, checkpoint: bool) -> Result<(), StopError> {
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(thread) = thread else {
             return Ok(());
         };
         let _ = self
@@ -219,6 +259,38 @@ impl fmt::Debug for Store {
             .field("reader", &self.reader)
             .finish_non_exhaustive()
     }
+}
+
+fn opened_for_reading() -> CommitError {
+    CommitError::ReadOnly {
+        reason: "it was opened for reading".to_owned(),
+    }
+}
+
+/// What a change of the configuration has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopologyChange {
+    /// IPv4 ranges.
+    pub ranges: bool,
+    /// IPv6 links.
+    pub links: bool,
+}
+
+/// Why another configuration of ranges and links was not taken over.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TopologyChangeError {
+    /// It cannot be used.
+    #[error("the configured addresses cannot be used: {0}")]
+    Topology(#[from] TopologyError),
+    /// The ranges cannot be used.
+    #[error("the configured addresses cannot be used: {0}")]
+    Ranges(#[from] RangeError),
+    /// There would be more links or clients than can be numbered.
+    #[error("the store holds as many bindings or links as it can number")]
+    Exhausted,
+    /// What waited could not be stored before.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
 }
 
 /// Why a feed got no number.

@@ -14,7 +14,7 @@ use crate::log::{self, Home, LogOptions, RealDisk};
 use crate::record::{Bind4, Bind6, Record, parse};
 use crate::scan::ScanFrom;
 use crate::stats::VerifyReport;
-use crate::view::{LinkId, Reader, View};
+use crate::view::{Reader, View};
 
 /// Most problems told.
 const MOST_PROBLEMS: usize = 1_000;
@@ -183,7 +183,7 @@ fn check_values4(view: &View, report: &mut VerifyReport) {
 
 /// Each client on a link is listed once under its DUID, its link, and its leases' relay agents.
 fn check_groups6(view: &View, report: &mut VerifyReport) {
-    let shared = view.shared();
+    let (shared, places) = (view.shared(), view.places());
     let mut members: HashMap<u32, u32> = HashMap::new();
     let mut duids: HashSet<(u64, u32)> = HashSet::new();
     let mut remotes = duids.clone();
@@ -192,7 +192,7 @@ fn check_groups6(view: &View, report: &mut VerifyReport) {
         let Some(lease) = view.bind6(slot) else {
             continue;
         };
-        let group = shared.groups.group_of(slot);
+        let group = places.groups.group_of(slot);
         let Some(group) = group.filter(|_| !lease.duid().is_empty()) else {
             if group.is_some() == lease.duid().is_empty() {
                 report.problem(format_args!(
@@ -202,7 +202,8 @@ fn check_groups6(view: &View, report: &mut VerifyReport) {
             }
             continue;
         };
-        if shared.groups.link(group).map(LinkId) != view.link_id(&lease) {
+        let link = places.groups.link(group).map(|link| places.link_id(link));
+        if link != view.link_id(&lease) {
             report.problem(format_args!(
                 "{} is in a group of another link",
                 lease.address()
@@ -221,12 +222,12 @@ fn check_groups6(view: &View, report: &mut VerifyReport) {
     let mut by_link: HashMap<u32, HashSet<u32>> = HashMap::new();
     for (&group, &count) in &members {
         check_group(view, group, count, report);
-        if let Some(link) = shared.groups.link(group) {
+        if let Some(link) = places.groups.link(group) {
             by_link.entry(link).or_default().insert(group);
         }
     }
     for (link, groups) in by_link {
-        let listed = shared.links.groups(link).map(|groups| groups.snapshot());
+        let listed = places.links.groups(link).map(|groups| groups.snapshot());
         let listed: HashSet<u32> = listed
             .iter()
             .flat_map(|list| (0..list.len()).filter_map(|place| list.get(place)))
@@ -240,9 +241,9 @@ fn check_groups6(view: &View, report: &mut VerifyReport) {
         }
     }
     for (name, postings, expected) in [
-        ("DUID", &shared.duid, &duids),
-        ("remote-id", &shared.remote_id6, &remotes),
-        ("relay-id", &shared.relay_id6, &relays),
+        ("DUID", &places.duid, &duids),
+        ("remote-id", &places.remote_id6, &remotes),
+        ("relay-id", &places.relay_id6, &relays),
     ] {
         if postings.len() != expected.len() as u64 {
             let (found, expected) = (postings.len(), expected.len());
@@ -271,9 +272,8 @@ fn check_groups6(view: &View, report: &mut VerifyReport) {
 
 /// The group's chain has its members, all of one client.
 fn check_group(view: &View, group: u32, count: u32, report: &mut VerifyReport) {
-    let shared = view.shared();
     let mut slots = SmallVec::new();
-    shared.groups.collect(group, &mut slots);
+    view.places().groups.collect(group, &mut slots);
     let leases: Vec<Bind6<'_>> = slots.iter().filter_map(|&slot| view.bind6(slot)).collect();
     if leases.len() != count as usize {
         report.problem(format_args!(

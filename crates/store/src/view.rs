@@ -12,6 +12,7 @@ use crate::event::{State, mask};
 use crate::hooks::CommitHook;
 use crate::keys::Keys;
 use crate::log::{LogView, Pos};
+use crate::places::Places;
 use crate::record::{Bind4, Bind6, Departed6, Record, trusted};
 use crate::scan::{LogCursor, Scan, ScanFrom, is_newest};
 use crate::shared::Shared;
@@ -24,7 +25,8 @@ use crate::walk6::{Group, Selector6, Step6, Walk6};
 /// Times that a position is loaded again because its segment was compacted away meanwhile.
 const RELOADS: usize = 64;
 
-/// A link of the store: a configured one, or one that bindings have told.
+/// A link of the store: a configured one, or one that bindings have told. When links are configured otherwise all get others,
+/// and one of before is no link any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LinkId(pub(crate) u32);
 
@@ -53,6 +55,7 @@ impl Reader {
             now: self.shared.clock.now(),
             log: LogView::new(self.shared.segments.load_full()),
             newer: OnceCell::new(),
+            places: self.shared.places.load_full(),
             shared: Arc::clone(&self.shared),
         }
     }
@@ -115,6 +118,7 @@ pub struct View {
     now: Stamp,
     log: LogView,
     newer: OnceCell<Box<Newer>>,
+    places: Arc<Places>,
     shared: Arc<Shared>,
 }
 
@@ -127,6 +131,10 @@ struct Newer {
 impl View {
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
+    }
+
+    pub(crate) fn places(&self) -> &Arc<Places> {
+        &self.places
     }
 
     pub(crate) fn log(&self) -> &LogView {
@@ -211,10 +219,10 @@ impl View {
     }
 
     pub(crate) fn slot4(&self, vpn: VpnRef<'_>, address: Ipv4Addr) -> Option<u32> {
-        if let Some(number) = self.shared.range_vpn(vpn)
-            && self.shared.ranges.contains(number, address)
+        if let Some(number) = self.places.range_vpn(vpn)
+            && self.places.ranges.contains(number, address)
         {
-            return self.shared.ranges.slot_of(number, address);
+            return self.places.ranges.slot_of(number, address);
         }
         let hash = self.shared.hasher.key4(vpn.vss(), address);
         let is_it = |slot| {
@@ -242,9 +250,9 @@ impl View {
     /// Whether an IPv4 address is configured: in a configured range, or known from a binding.
     pub fn configured4(&self, vpn: &Vpn, address: Ipv4Addr) -> bool {
         let in_range = self
-            .shared
+            .places
             .range_vpn(vpn.as_ref())
-            .is_some_and(|number| self.shared.ranges.contains(number, address));
+            .is_some_and(|number| self.places.ranges.contains(number, address));
         in_range || self.binding4(vpn, address).is_some()
     }
 
@@ -260,7 +268,7 @@ impl View {
 
     /// Begins a walk over all configured addresses, and the known ones beside them.
     pub fn walk_all4(&self, vpn: &VpnSelect) -> WalkAll4 {
-        WalkAll4::new(&self.shared, vpn)
+        WalkAll4::new(self, vpn)
     }
 
     /// Puts the next bindings of a walk into `out`, which is emptied before. A bounded amount of work: there may be more
@@ -298,34 +306,33 @@ impl View {
     /// The link that an address means: the configured link with a prefix that contains it, else the link that bindings have
     /// told with exactly this link-address.
     pub fn link_of(&self, address: Ipv6Addr) -> Option<LinkId> {
-        self.shared.links.of_address(address).map(LinkId)
+        let link = self.places.links.of_address(address)?;
+        Some(self.places.link_id(link))
     }
 
     /// The link of the store that a lease is on.
     pub fn link_id(&self, lease: &Bind6<'_>) -> Option<LinkId> {
-        self.shared
-            .links
-            .of_lease(lease.link(), lease.kind(), lease.address())
-            .map(LinkId)
+        let links = &self.places.links;
+        let link = links.of_lease(lease.link(), lease.kind(), lease.address())?;
+        Some(self.places.link_id(link))
     }
 
     /// Whether an address belongs to a configured link: inside one of its prefixes, or of those delegated from it.
     pub fn knows_address6(&self, address: Ipv6Addr) -> bool {
-        self.shared.links.knows(address)
+        self.places.links.knows(address)
     }
 
     /// An address of a link, for the Client Link option (RFC 5007 §4.1.2.5): one that relay agents told, else the address
     /// of its first prefix. `None` for a link that is known by a source's number, or not at all.
     pub fn link_address(&self, link: LinkId) -> Option<Ipv6Addr> {
-        self.shared.links.address(link.0)
+        self.places.links.address(self.places.link(link)?)
     }
 
     /// The link of the store that a lease was on which has departed.
     pub fn departed_link(&self, departed: &Departed6<'_>) -> Option<LinkId> {
-        self.shared
-            .links
-            .of_lease(departed.link(), departed.kind(), departed.address())
-            .map(LinkId)
+        let links = &self.places.links;
+        let link = links.of_lease(departed.link(), departed.kind(), departed.address())?;
+        Some(self.places.link_id(link))
     }
 
     /// Puts all leases, in any state, of the client and link that a lease belongs to into `out`, this one among them.
@@ -339,7 +346,7 @@ impl View {
         // The lease as it was found stands for itself, whatever became of it since.
         out.members.push(*lease);
         let slot = self.slot6(lease.vpn(), lease.address(), lease.prefix_len());
-        if let Some(group) = slot.and_then(|slot| self.shared.groups.group_of(slot)) {
+        if let Some(group) = slot.and_then(|slot| self.places.groups.group_of(slot)) {
             let is_itself = |other: &Bind6<'v>| {
                 other.address() == lease.address() && other.prefix_len() == lease.prefix_len()
             };
@@ -361,9 +368,12 @@ impl View {
             return false;
         };
         out.link = link;
-        let groups = self.shared.duid.find(self.shared.hasher.duid(duid));
+        let groups = self.places.duid.find(self.shared.hasher.duid(duid));
         for place in 0..groups.len() {
-            let on_link = |&group: &u32| self.shared.groups.link(group) == Some(link.0);
+            let on_link = |&group: &u32| {
+                let on = self.places.groups.link(group);
+                on.is_some_and(|on| self.places.link_id(on) == link)
+            };
             if let Some(group) = groups.get(place).filter(on_link) {
                 self.members_of(group, link, duid, departed.vpn(), |lease| {
                     out.members.push(lease);
@@ -386,7 +396,7 @@ impl View {
         mut each: impl FnMut(Bind6<'v>),
     ) {
         let mut slots: SmallVec<[u32; 8]> = SmallVec::new();
-        self.shared.groups.collect(group, &mut slots);
+        self.places.groups.collect(group, &mut slots);
         slots
             .iter()
             .filter_map(|&slot| self.bind6(slot))

@@ -6,11 +6,13 @@
 
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use crate::index::{Candidates, IdSnapshot, RangeCursor, WalkGuard};
 use crate::keys::Keys;
+use crate::places::Places;
 use crate::record::Bind4;
 use crate::shared::Shared;
 use crate::view::View;
@@ -251,6 +253,8 @@ impl fmt::Debug for Walk4 {
 
 /// A walk over all configured addresses, and the known ones beside them.
 pub struct WalkAll4 {
+    /// What was configured when the walk began: it is over these.
+    places: Arc<Places>,
     /// Number of the VPN in the ranges: `Some(None)` for all of them, `None` if no range has the VPN asked for.
     ranges: Option<Option<u32>>,
     cursor: RangeCursor,
@@ -276,15 +280,17 @@ enum Source {
 }
 
 impl WalkAll4 {
-    pub(crate) fn new(shared: &Shared, vpn: &VpnSelect) -> Self {
-        let guard = shared.walks.begin();
+    pub(crate) fn new(view: &View, vpn: &VpnSelect) -> Self {
+        let guard = view.shared().walks.begin();
+        let places = Arc::clone(view.places());
         WalkAll4 {
             ranges: match vpn {
-                VpnSelect::One(vpn) => shared.range_vpn(vpn.as_ref()).map(Some),
+                VpnSelect::One(vpn) => places.range_vpn(vpn.as_ref()).map(Some),
                 VpnSelect::All => Some(None),
             },
             cursor: RangeCursor::default(),
-            outside: shared.outside.snapshot(),
+            outside: places.outside.snapshot(),
+            places,
             next: 0,
             ahead: SmallVec::new(),
             vpn: vpn.clone(),
@@ -326,7 +332,13 @@ impl WalkAll4 {
     fn resolve<'v>(&self, view: &'v View, source: Source) -> Option<Configured4<'v>> {
         match source {
             Source::Range { vpn, address, slot } => {
-                let name = view.shared().range_vpns.get(vpn as usize)?.as_ref();
+                // Numbers are kept when the ranges change, so the view's are those of the walk.
+                let name = view.places().range_vpns.get(vpn as usize)?.as_ref();
+                let slot = match slot {
+                    // Whatever was leased since the ranges changed is not in those of the walk.
+                    None if !Arc::ptr_eq(&self.places, view.places()) => view.slot4(name, address),
+                    slot => slot,
+                };
                 let bind = slot
                     .and_then(|slot| view.bind4(slot))
                     .filter(|bind| bind.address() == address && bind.vpn() == name);
@@ -345,7 +357,7 @@ impl WalkAll4 {
         let shared = view.shared();
         if let Some(vpn) = self.ranges {
             while self.ahead.len() < BATCH
-                && let Some(step) = shared.ranges.next(&mut self.cursor, vpn)
+                && let Some(step) = self.places.ranges.next(&mut self.cursor, vpn)
             {
                 if let Some(slot) = step.slot {
                     shared.slots.prefetch(slot);

@@ -2,11 +2,13 @@
 //! (RFC 5460 §5.4).
 
 use std::fmt;
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use crate::index::{Candidates, IdSnapshot, WalkGuard};
 use crate::keys::Keys;
+use crate::places::Places;
 use crate::record::Bind6;
 use crate::view::{LinkId, View};
 use crate::vpn::VpnSelect;
@@ -95,6 +97,8 @@ impl Source {
 /// A walk over the clients on a link that a selector names. Each is handed out at most once; a lease that came to its
 /// client and link after the walk began is left out.
 pub struct Walk6 {
+    /// The links, and the clients on them, as they were configured when the walk began: it is over these.
+    places: Arc<Places>,
     source: Source,
     /// The next place to take a group from, for the leases that are fetched ahead.
     fetch: usize,
@@ -119,32 +123,33 @@ impl Walk6 {
     ) -> Self {
         let shared = view.shared();
         let guard = shared.walks.begin();
+        let places = Arc::clone(view.places());
         let hasher = &shared.hasher;
         // After the guard and before the lists: a lease that came to its group later may be in two of them.
         let began = shared.published.load().sequence;
         let (source, wanted, value, link) = match *selector {
             Selector6::Duid(duid) => (
-                Source::Value(shared.duid.find(hasher.duid(duid))),
+                Source::Value(places.duid.find(hasher.duid(duid))),
                 Wanted::Duid,
                 duid,
                 link,
             ),
             Selector6::RelayId(id) => (
-                Source::Value(shared.relay_id6.find(hasher.relay_id6(id))),
+                Source::Value(places.relay_id6.find(hasher.relay_id6(id))),
                 Wanted::RelayId,
                 id,
                 link,
             ),
             Selector6::RemoteId(id) => (
-                Source::Value(shared.remote_id6.find(hasher.remote_id6(id))),
+                Source::Value(places.remote_id6.find(hasher.remote_id6(id))),
                 Wanted::RemoteId,
                 id,
                 link,
             ),
             Selector6::Link(on) => {
-                let groups = shared
-                    .links
-                    .groups(on.0)
+                let groups = places
+                    .link(on)
+                    .and_then(|link| places.links.groups(link))
                     .map(|groups| Source::Link(groups.snapshot()));
                 let groups = groups.filter(|_| link.is_none_or(|link| link == on));
                 (
@@ -156,6 +161,7 @@ impl Walk6 {
             }
         };
         Walk6 {
+            places,
             source,
             fetch: 0,
             ahead: SmallVec::new(),
@@ -201,7 +207,7 @@ impl Walk6 {
 
     /// Takes the next groups and asks for the records of their leases. Gives the number of places looked at.
     fn look_ahead(&mut self, view: &View) -> usize {
-        let groups = &view.shared().groups;
+        let groups = &self.places.groups;
         self.ahead.clear();
         self.next = 0;
         let start = self.fetch;
@@ -224,8 +230,8 @@ impl Walk6 {
     /// Reads the leases of a group; false if it is not wanted.
     fn read<'v>(&self, view: &'v View, group: u32, out: &mut Group<'v>) -> bool {
         out.members.clear();
-        let groups = &view.shared().groups;
-        let Some(link) = groups.link(group).map(LinkId) else {
+        let groups = &self.places.groups;
+        let Some(link) = groups.link(group).map(|link| self.places.link_id(link)) else {
             return false;
         };
         if self.link.is_some_and(|wanted| wanted != link) {

@@ -52,7 +52,7 @@ impl Writer {
             slots.clear();
             let more = self.indexes.expiry.due(now, SLICE, &mut slots);
             while slots.len() < SLICE
-                && let Some(slot) = self.feeds.release(self.shared.grace)
+                && let Some(slot) = self.feeds.release(self.shared.grace.load(Relaxed))
             {
                 slots.push(slot);
             }
@@ -67,7 +67,7 @@ impl Writer {
         self.forget_ended(now);
         let (held, stale) = self
             .feeds
-            .held(now.saturating_sub(self.shared.grace + STALE_AFTER));
+            .held(now.saturating_sub(self.shared.grace.load(Relaxed).saturating_add(STALE_AFTER)));
         self.shared.counts.held.store(held, Relaxed);
         if self.shared.counts.feed_stale.swap(stale, Relaxed) != stale && stale {
             tracing::warn!(

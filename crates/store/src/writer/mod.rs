@@ -19,6 +19,7 @@ use crate::record::Record;
 use crate::shared::Shared;
 use crate::store::Committed;
 use crate::time::Stamp;
+use crate::topology::Topology;
 use crate::view::Published;
 use crate::vpn::Vpn;
 use crate::warm::TOGETHER;
@@ -28,6 +29,7 @@ mod client6;
 mod compaction;
 mod expiry;
 mod merge;
+mod topology;
 
 use batch::{Batch, Context, Outcome};
 pub(crate) use expiry::jumped;
@@ -51,6 +53,7 @@ pub(crate) struct Writer {
     pub(crate) group_interval: Duration,
     /// Of what the indexes were made; for the checkpoint.
     pub(crate) fingerprint: u64,
+    topology: Topology,
     /// Slots of leases that ran out while the time was in doubt. A set: renewals may make a slot due any number of times.
     unconfirmed: BTreeSet<u32>,
     batch: Batch,
@@ -70,6 +73,10 @@ struct Submission {
 pub(crate) type Ended = Result<(), StopError>;
 
 impl Writer {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "called once, with the parts of an opened store"
+    )]
     pub(crate) fn new(
         log: Log,
         indexes: Indexes,
@@ -78,6 +85,7 @@ impl Writer {
         control: Arc<Control>,
         group_interval: Duration,
         fingerprint: u64,
+        topology: Topology,
     ) -> Writer {
         Writer {
             view: log.view(),
@@ -88,6 +96,7 @@ impl Writer {
             control,
             group_interval,
             fingerprint,
+            topology,
             unconfirmed: BTreeSet::new(),
             batch: Batch::default(),
             batch_open: false,
@@ -138,6 +147,15 @@ impl Writer {
                 let _ = self.commit();
                 self.compacted();
             }
+            Command::Topology(topology, done) => done(self.change_topology(&topology)),
+            Command::Times {
+                history,
+                grace,
+                done,
+            } => {
+                self.change_times(history, grace);
+                done(Ok(()));
+            }
             Command::Stop(_) => {}
         }
     }
@@ -160,7 +178,7 @@ impl Writer {
             indexes: &self.indexes,
             feeds: &mut self.feeds,
             log: &self.view,
-            grace: self.shared.grace,
+            grace: self.shared.grace.load(Relaxed),
             unconfirmed: self.shared.time_unconfirmed.load(Relaxed),
         };
         (&mut self.batch, context)
@@ -446,7 +464,10 @@ impl Writer {
             match command {
                 Command::Submit(events, answer) => self.submit(events, answer),
                 Command::Feed(name, answer) => answer(self.name_feed(&name)),
-                Command::Tick(done) | Command::Compact(done) => done(Err(CommitError::Stopped)),
+                Command::Tick(done) | Command::Compact(done) | Command::Times { done, .. } => {
+                    done(Err(CommitError::Stopped));
+                }
+                Command::Topology(_, done) => done(Err(CommitError::Stopped.into())),
                 Command::Compacted | Command::Stop(_) => {}
             }
         }
