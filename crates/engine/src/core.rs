@@ -15,6 +15,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::config::EngineConfig;
 use crate::connection::Connection;
+use crate::drain::{Spread, Undrained};
 use crate::fan_out::{self, CommitFlag};
 use crate::pool::Pool;
 use crate::registry::Entry;
@@ -69,6 +70,10 @@ impl Signals {
     pub const ABORT: Signals = Signals(16);
     /// Something else than the peer has given it something to do.
     pub const WAKE: Signals = Signals(32);
+    /// The server is drained: it has a turn to end at.
+    pub const DRAIN: Signals = Signals(64);
+    /// It is to end now, as when the server stops.
+    pub const END: Signals = Signals(128);
 
     /// Whether there is none.
     pub fn is_empty(self) -> bool {
@@ -83,6 +88,7 @@ impl Signals {
 
 struct Link {
     id: u64,
+    family: Family,
     signals: Signals,
     waker: Option<Waker>,
 }
@@ -96,9 +102,10 @@ pub(crate) struct Links {
 
 impl Links {
     /// A link for the connection of that id; gives its key.
-    pub fn add(&self, id: u64) -> usize {
+    pub fn add(&self, id: u64, family: Family) -> usize {
         self.links.borrow_mut().insert(Link {
             id,
+            family,
             signals: Signals::START,
             waker: None,
         })
@@ -127,6 +134,14 @@ impl Links {
         }
     }
 
+    fn signal_family(&self, family: Family, signal: Signals) {
+        for (_, link) in self.links.borrow_mut().iter_mut() {
+            if link.family == family {
+                link.raise(signal);
+            }
+        }
+    }
+
     fn signal_all(&self, signal: Signals) {
         for (_, link) in self.links.borrow_mut().iter_mut() {
             link.raise(signal);
@@ -144,15 +159,17 @@ impl Links {
         }
     }
 
+    /// Waits until no connection is left.
+    async fn until_empty(&self) {
+        while !self.links.borrow().is_empty() {
+            self.removed.notified().await;
+        }
+    }
+
     /// Waits until no connection is left, but no longer than `timeout`; says how many are left.
     async fn emptied(&self, timeout: Duration) -> usize {
-        let empty = async {
-            while !self.links.borrow().is_empty() {
-                self.removed.notified().await;
-            }
-        };
         // Nothing of the ring is waited for in here, so the future may be dropped.
-        let _ = tokio::time::timeout(timeout, empty).await;
+        let _ = tokio::time::timeout(timeout, self.until_empty()).await;
         self.links.borrow().len()
     }
 }
@@ -177,7 +194,9 @@ pub(crate) struct Core<S: Service> {
     pub inbox: RefCell<Box<[u8]>>,
     pub stats: Arc<EngineStats>,
     /// How long a connection whose place is taken may take to end.
-    pub ending_timeout: Duration,
+    pub ending_timeout: Cell<Duration>,
+    /// When connections end, once the server is drained.
+    pub spread: Cell<Option<Spread>>,
     clock: Clock,
     wheel: RefCell<Wheel>,
     /// What the timer task sleeps for.
@@ -203,6 +222,16 @@ pub(crate) enum Command<S: Service> {
     Committed,
     /// Take something over, such as new settings.
     Apply(Box<dyn FnOnce(&S) + Send>),
+    /// End all connections one after another over a time, and drop the last member when none is left.
+    Drain {
+        over: Duration,
+        seed: u64,
+        undrained: Undrained,
+    },
+    /// End the connections of a family.
+    EndFamily(Family),
+    /// How long connections may take to end from now on.
+    EndingTimeout(Duration),
     /// End all connections and return.
     Stop,
 }
@@ -229,7 +258,8 @@ impl<S: Service> Core<S> {
             links: Links::default(),
             inbox: RefCell::new(vec![0; INBOX_OCTETS].into()),
             stats,
-            ending_timeout: config.shutdown_timeout,
+            ending_timeout: Cell::new(config.shutdown_timeout),
+            spread: Cell::new(None),
             clock,
             wheel: RefCell::new(Wheel::new(clock.now())),
             sleeps_until: Cell::new(None),
@@ -265,7 +295,8 @@ impl<S: Service> Core<S> {
     pub fn remove(&self, key: usize) {
         self.wheel.borrow_mut().cancel(key);
         self.links.links.borrow_mut().try_remove(key);
-        self.links.removed.notify_one();
+        // A drain and the end of the core may both be waiting.
+        self.links.removed.notify_waiters();
     }
 
     async fn run_timers(self: Rc<Self>) {
@@ -292,13 +323,12 @@ impl<S: Service> Core<S> {
     }
 }
 
-/// Runs a core until it is told to stop, then ends its connections: first as the protocol asks, after
-/// `shutdown_timeout` by resetting them.
+/// Runs a core until it is told to stop, then ends its connections: first as the protocol asks, after the shutdown
+/// timeout by resetting them.
 pub(crate) async fn run<S: Service>(
     core: Rc<Core<S>>,
     mut commands: UnboundedReceiver<Command<S>>,
     datagrams: Vec<Datagrams>,
-    shutdown_timeout: Duration,
 ) {
     tokio_uring::spawn(core.clone().run_timers());
     tokio_uring::spawn(fan_out::run(core.clone()));
@@ -321,12 +351,27 @@ pub(crate) async fn run<S: Service>(
             }
             Command::Committed => core.told_of_commits.notify_one(),
             Command::Apply(change) => change(&core.service),
+            Command::Drain {
+                over,
+                seed,
+                undrained,
+            } => {
+                core.spread.set(Some(Spread::new(core.now(), over, seed)));
+                core.links.signal_all(Signals::DRAIN);
+                let core = core.clone();
+                tokio_uring::spawn(async move {
+                    core.links.until_empty().await;
+                    drop(undrained);
+                });
+            }
+            Command::EndFamily(family) => core.links.signal_family(family, Signals::END),
+            Command::EndingTimeout(timeout) => core.ending_timeout.set(timeout),
             Command::Stop => break,
         }
     }
     responders.iter().for_each(tokio::task::JoinHandle::abort);
     core.links.signal_all(Signals::TERMINATE);
-    let left = core.links.emptied(shutdown_timeout).await;
+    let left = core.links.emptied(core.ending_timeout.get()).await;
     if left > 0 {
         tracing::warn!(
             id = "engine-shutdown-timeout",

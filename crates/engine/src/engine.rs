@@ -9,6 +9,7 @@ use leaseq_store::{CommitHook, Reader};
 
 use crate::config::{EngineConfig, Listeners};
 use crate::core::Clock;
+use crate::drain::{DrainProgress, Drained};
 use crate::error::StartError;
 use crate::leasequery::Leasequery;
 use crate::limits;
@@ -31,6 +32,8 @@ pub struct Engine {
     placement: Placement,
     admission: Arc<Admission>,
     settings: Arc<Mutex<Arc<Settings>>>,
+    /// As it was when the drain began.
+    drain: Mutex<Option<DrainProgress>>,
     /// One for each core, and the refusals of the admission last.
     counters: Vec<Arc<Counters>>,
 }
@@ -90,6 +93,7 @@ impl Engine {
             placement,
             admission,
             settings: current,
+            drain: Mutex::new(None),
             counters,
         })
     }
@@ -169,6 +173,47 @@ impl Engine {
             let left = until.saturating_duration_since(Instant::now());
             answers.recv_timeout(left).is_ok()
         })
+    }
+
+    /// Stops accepting, closes the listeners, and has every connection end within `over`: each at a turn of its own, spread
+    /// evenly, with QueryTerminated as at a shutdown. A connection that is answering a bulk query may finish that first, if
+    /// there is time. UDP goes on to be answered until the engine is shut down.
+    ///
+    /// Drained a second time, connections that are left get new turns.
+    pub fn drain(&self, over: Duration) -> Drained {
+        let drained = self.lock().drain(over);
+        let open = self.open_in_all();
+        let mut drain = self.drain.lock().unwrap_or_else(PoisonError::into_inner);
+        let connections = drain.map_or(open, |begun| begun.connections);
+        *drain = Some(DrainProgress {
+            connections,
+            left: open,
+            over,
+        });
+        drained
+    }
+
+    /// How far the drain has come, if there is one.
+    pub fn draining(&self) -> Option<DrainProgress> {
+        let drain = *self.drain.lock().unwrap_or_else(PoisonError::into_inner);
+        drain.map(|begun| DrainProgress {
+            left: self.open_in_all(),
+            ..begun
+        })
+    }
+
+    /// Has the connections of a family that are open end, with QueryTerminated as at a shutdown; new ones are accepted.
+    pub fn end_connections(&self, family: Family) {
+        self.lock().end_connections(family);
+    }
+
+    fn open_in_all(&self) -> u32 {
+        self.open_connections(Family::V4) + self.open_connections(Family::V6)
+    }
+
+    /// Changes how long queries may take to end at a shutdown, and connections at a drain or when they are replaced.
+    pub fn set_shutdown_timeout(&self, timeout: Duration) {
+        self.lock().set_ending_timeout(timeout);
     }
 
     /// Stops accepting, has running queries end as the protocol says, and returns once every connection has ended:

@@ -74,8 +74,12 @@ impl StartError {
 
 fn bind_hint(source: &io::Error) -> &'static str {
     match source.kind() {
-        io::ErrorKind::AddrInUse => "; another server has the port",
-        io::ErrorKind::PermissionDenied => "; a port below 1024 needs CAP_NET_BIND_SERVICE",
+        io::ErrorKind::AddrInUse => {
+            "; another server has the port: `ss -lntup` shows which, stop it or listen elsewhere"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "; a port below 1024 needs CAP_NET_BIND_SERVICE (AmbientCapabilities= in a systemd unit)"
+        }
         io::ErrorKind::AddrNotAvailable => "; no interface of this machine has the address",
         _ => "",
     }

@@ -10,6 +10,7 @@
 //! - `connection`: one task a connection; one receive and one send under way; a turn is one bounded chunk.
 //! - `pool`: what replies may take of a core's memory, so that slow peers hold little and the sum is bounded.
 //! - `wheel`: the deadlines of all connections of a core.
+//! - `drain`: when each connection ends, once the server is drained.
 //! - `fan_out`: what a commit sets off: one wake a core, which has the streams that it concerns woken.
 //! - `ring`: operations of io_uring, which own what the kernel may touch until they have completed.
 //! - `udp`, `mmsg`: datagrams by the batch, one batch a turn.
@@ -19,6 +20,7 @@ mod accept;
 mod config;
 mod connection;
 mod core;
+mod drain;
 mod engine;
 mod error;
 mod fan_out;
@@ -39,6 +41,7 @@ mod udp;
 mod wheel;
 
 pub use config::{EngineConfig, Listeners};
+pub use drain::{DrainProgress, Drained};
 pub use engine::Engine;
 pub use error::StartError;
 pub use placement::Placement;

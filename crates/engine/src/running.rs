@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use leaseq_session::Family;
 
 use crate::accept::{self, Acceptor, CoreHandle, Listener, StopSignal};
 use crate::config::{EngineConfig, Listeners};
 use crate::core::{self, Clock, Command, Core, Datagrams, Signals};
+use crate::drain::{self, Drained};
 use crate::error::StartError;
 use crate::fan_out::CommitFlag;
 use crate::placement::{self, Placement};
@@ -137,12 +139,7 @@ impl<S: Service> Running<S> {
             // The service is made here: it need not be able to move between threads.
             let core = Core::new(make(number), &config, clock, stats, commits);
             if ready.send(Ok(())).is_ok() {
-                runtime.block_on(core::run(
-                    core,
-                    receiver,
-                    datagrams,
-                    config.shutdown_timeout,
-                ));
+                runtime.block_on(core::run(core, receiver, datagrams));
             }
         })?;
         self.cores.push(handle);
@@ -179,12 +176,48 @@ impl<S: Service> Running<S> {
         })
     }
 
-    /// Ends the accept thread, then all connections, then the data threads. Does nothing the second time.
-    pub fn stop(&mut self) {
+    /// Ends the accept thread, which closes the listeners, then each connection at its turn within `over`: as soon after it
+    /// as it is not answering a query that has an end, but no later than at the end of `over`. Datagrams go on to be
+    /// answered. Drained a second time, connections get new turns.
+    pub fn drain(&mut self, over: Duration) -> Drained {
+        self.end_accepting();
+        let seed = drain::seed();
+        let (drained, held) = Drained::of(self.cores.len());
+        for (core, undrained) in self.cores.iter().zip(held) {
+            // Fails only once the core has stopped, with all its connections.
+            let _ = core.commands.send(Command::Drain {
+                over,
+                seed,
+                undrained,
+            });
+        }
+        drained
+    }
+
+    /// Has the connections of a family that are open end, as at a shutdown; new ones go on to be accepted.
+    pub fn end_connections(&self, family: Family) {
+        for core in &self.cores {
+            let _ = core.commands.send(Command::EndFamily(family));
+        }
+    }
+
+    /// Changes how long connections may take to end.
+    pub fn set_ending_timeout(&self, timeout: Duration) {
+        for core in &self.cores {
+            let _ = core.commands.send(Command::EndingTimeout(timeout));
+        }
+    }
+
+    fn end_accepting(&mut self) {
         self.stop.give();
         if let Some(thread) = self.accept_thread.take() {
             join(thread);
         }
+    }
+
+    /// Ends the accept thread, then all connections, then the data threads. Does nothing the second time.
+    pub fn stop(&mut self) {
+        self.end_accepting();
         for core in &self.cores {
             let _ = core.commands.send(Command::Stop);
         }

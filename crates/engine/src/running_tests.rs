@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use leaseq_session::Family;
+
 use crate::config::{EngineConfig, Listeners};
 use crate::pattern::{FAREWELL, FirstFew, PANIC, Pattern, RESET, SUBSCRIBE, octet};
 use crate::placement::Placement;
@@ -392,6 +394,82 @@ fn stopping_does_not_wait_for_a_blocked_peer_for_ever() {
     expect(&mut blocked, MIB);
     server.running.stop();
     assert_eq!(server.open.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn a_drain_ends_connections_one_after_another() {
+    const CONNECTIONS: usize = 300;
+    let mut server = Setup {
+        threads: 2,
+        ..Setup::default()
+    }
+    .start();
+    let mut streams = subscribe(&server, CONNECTIONS);
+    // Nobody's turn comes soon, but for those that fall on the first moments.
+    let slow = server.running.drain(Duration::from_secs(100_000));
+    assert!(
+        TcpStream::connect(server.running.addresses.dhcp4_tcp[0]).is_err(),
+        "the listeners are closed"
+    );
+    let committed = server.running.on_commit();
+    server.commits.fetch_add(1, Ordering::SeqCst);
+    committed();
+    let still_served = streams
+        .iter_mut()
+        .filter_map(|stream| stream.read_exact(&mut [0]).ok())
+        .count();
+    assert!(still_served >= CONNECTIONS - 5, "{still_served} are served");
+    assert!(!slow.wait_timeout(Duration::ZERO));
+    // All turns come at once: everybody is told, and nobody is reset.
+    let readers: Vec<_> = streams
+        .into_iter()
+        .map(|mut stream| std::thread::spawn(move || drain(&mut stream)))
+        .collect();
+    server.running.drain(Duration::ZERO).wait();
+    slow.wait();
+    let farewells = readers
+        .into_iter()
+        .map(|reader| reader.join().unwrap())
+        .filter(|end| *end == (FAREWELL.to_vec(), None))
+        .count();
+    assert!(farewells >= still_served, "{farewells} farewells");
+    assert_eq!(server.open.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn a_drain_lets_replies_be_finished() {
+    let mut server = Setup::default().start();
+    let mut busy = server.connect();
+    ask(&mut busy, 64 * MIB);
+    expect(&mut busy, MIB);
+    // Wherever its turn falls, the end of the drain is far.
+    server.running.drain(Duration::from_secs(600));
+    let mut rest = 0;
+    let mut buffer = vec![0; 256 << 10];
+    while rest < 63 * MIB {
+        let octets = busy.read(&mut buffer).unwrap();
+        assert!(octets > 0, "the reply was cut off");
+        rest += octets as u64;
+    }
+    let reader = std::thread::spawn(move || drain(&mut busy));
+    server.running.drain(Duration::ZERO).wait();
+    assert_eq!(reader.join().unwrap(), (FAREWELL.to_vec(), None));
+}
+
+#[test]
+fn connections_of_one_family_are_ended() {
+    let server = Setup::default().start();
+    let mut stream = server.connect();
+    ask(&mut stream, 10);
+    expect(&mut stream, 10);
+    server.running.end_connections(Family::V6);
+    ask(&mut stream, 10);
+    expect(&mut stream, 10);
+    server.running.end_connections(Family::V4);
+    assert_eq!(drain(&mut stream), (FAREWELL.to_vec(), None));
+    let mut another = server.connect();
+    ask(&mut another, 10);
+    expect(&mut another, 10);
 }
 
 #[test]

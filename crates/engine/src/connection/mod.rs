@@ -18,6 +18,7 @@ use std::time::Duration;
 use leaseq_session::Mono;
 
 use crate::core::{Core, Signals};
+use crate::drain::Turn;
 use crate::pool::Chunk;
 use crate::registry::{ConnectionState, Entry};
 use crate::ring::{self, Pending};
@@ -78,6 +79,8 @@ pub(crate) struct Connection<S: Service> {
     /// When it is reset if it has not ended by then: another connection has its place, and it must not be held for long by
     /// a peer that is dead.
     ends_by: Option<Mono>,
+    /// When it ends, once the server is drained.
+    turn_to_end: Option<Turn>,
     /// It is an active stream, and its socket is set up for that.
     is_stream: bool,
     /// Declared after the session, so dropped after it.
@@ -105,7 +108,7 @@ impl<S: Service> Connection<S> {
         entry: Arc<Entry>,
         pass: S::Pass,
     ) -> Connection<S> {
-        let key = core.links.add(entry.id);
+        let key = core.links.add(entry.id, entry.family);
         entry.key.store(key, std::sync::atomic::Ordering::Relaxed);
         let session = core
             .service
@@ -128,6 +131,7 @@ impl<S: Service> Connection<S> {
             chunk_octets: FIRST_CHUNK_OCTETS,
             scheduled: None,
             ends_by: None,
+            turn_to_end: None,
             is_stream: false,
             _place: place,
         }
@@ -138,14 +142,18 @@ impl<S: Service> Connection<S> {
         if signals.contains(Signals::ABORT) {
             self.abort();
         }
-        if signals.contains(Signals::REPLACED) {
-            self.ends_by = Some(now + self.core.ending_timeout);
+        if signals.contains(Signals::REPLACED) || signals.contains(Signals::END) {
+            self.ends_by = Some(now + self.core.ending_timeout.get());
+        }
+        if signals.contains(Signals::DRAIN) {
+            let spread = self.core.spread.get();
+            self.turn_to_end = spread.map(|spread| spread.turn(self.entry.id));
         }
         if matches!(self.phase, Phase::Open) {
             if signals.contains(Signals::REPLACED) {
                 self.core.service.replaced(&mut self.session);
             }
-            if signals.contains(Signals::TERMINATE) {
+            if signals.contains(Signals::TERMINATE) || signals.contains(Signals::END) {
                 self.core.service.terminate(&mut self.session);
             }
         }
@@ -192,6 +200,7 @@ impl<S: Service> Connection<S> {
         if matches!(self.phase, Phase::Open) {
             self.offer_input(now);
             self.become_stream();
+            self.end_at_its_turn(now);
             if self.sending.is_none() && self.pause.is_none() {
                 self.produce(now);
                 self.offer_input(now);
@@ -209,7 +218,7 @@ impl<S: Service> Connection<S> {
         }
         self.core.wake_ready();
         self.receive_more();
-        self.schedule();
+        self.schedule(now);
         let state = match self.phase {
             Phase::Open if self.has_more_to_say() => ConnectionState::Sending,
             Phase::Open => ConnectionState::Idle,
@@ -237,9 +246,26 @@ impl<S: Service> Connection<S> {
         self.sending.is_some() || self.pause.is_some()
     }
 
-    fn schedule(&mut self) {
+    /// Of a server that is drained: a stream is told of its end when its turn has come; whoever is being answered may be
+    /// told the rest before, while there is time.
+    fn end_at_its_turn(&mut self, now: Mono) {
+        let Some(turn) = self.turn_to_end else { return };
+        let is_answering = !self.is_stream
+            && (self.sending.is_some() || self.core.service.has_output(&self.session));
+        if turn.by <= now || (turn.at <= now && !is_answering) {
+            self.turn_to_end = None;
+            self.core.service.terminate(&mut self.session);
+            self.ends_by = Some(now + self.core.ending_timeout.get());
+        }
+    }
+
+    fn schedule(&mut self, now: Mono) {
         let wanted = match self.phase {
-            Phase::Open => self.core.service.deadline(&self.session),
+            Phase::Open => {
+                let deadline = self.core.service.deadline(&self.session);
+                let turn = self.turn_to_end.map(|turn| turn.next(now));
+                deadline.into_iter().chain(turn).min()
+            }
             Phase::Lingering { until, .. } => {
                 let deadline = self.core.service.deadline(&self.session);
                 Some(deadline.map_or(until, |at| at.min(until)))
