@@ -62,6 +62,8 @@ pub enum Command {
     /// Write manual pages or shell completions, for packages
     #[command(hide = true)]
     Generate(leaseq_manual::Generate),
+    /// Look at a running server, or tell it what to do
+    Ctl(crate::ctl::Arguments),
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,8 @@ mod admin;
 mod check_config;
 mod cli;
 mod config;
+mod control;
+mod ctl;
 mod exit;
 mod import;
 mod logging;
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
         Command::Store(command) => store::run(&command),
         Command::CheckConfig(arguments) => check_config::run(&arguments),
         Command::Generate(arguments) => manual::run(Cli::command(), &arguments),
+        Command::Ctl(arguments) => ctl::run(&arguments),
     };
     exit::report(done)
 }

@@ -1,4 +1,4 @@
-//! `leaseq store`: looks at a store that no server has open.
+//! `leaseq store`: looks at a store, through the server that has it open if there is one.
 
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -7,11 +7,13 @@ use anyhow::Context;
 use comfy_table::{CellAlignment, Table, presets};
 use leaseq_feed::ndjson;
 use leaseq_store::{
-    FamilyStats, Options, Record, ScanFrom, State, Stats, Store, Topology, VerifyReport, View,
+    FamilyStats, Options, Record, State, Stats, Store, Topology, VerifyReport, View,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cli::{StatFormat, StoreCommand};
+use crate::control::Request;
+use crate::ctl::Client;
 use crate::exit::Done;
 use crate::progress;
 
@@ -46,19 +48,41 @@ fn expect_store(dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The server that has the store in the directory open, if there is one; tells that it is asked.
+fn server_of(dir: &Path) -> Option<Client> {
+    let client = Client::of_open_store(dir)?;
+    let server = client
+        .server()
+        .map_or_else(|| "a server".to_owned(), |pid| format!("process {pid}"));
+    eprintln!(
+        "{}: open in {server}, which is asked through its control socket",
+        dir.display()
+    );
+    Some(client)
+}
+
 fn stat(dir: &Path, format: StatFormat) -> anyhow::Result<Done> {
-    let store = open(dir, true)?;
-    let stats = store.reader().stats();
+    let stats = match server_of(dir) {
+        Some(mut server) => {
+            let mut told = Value::Null;
+            server.ask(&Request::Stat {}, |line| {
+                told = serde_json::from_str::<Value>(line)?["stat"].take();
+                Ok(())
+            })?;
+            told
+        }
+        None => stats_json(&open(dir, true)?.reader().stats()),
+    };
     let text = match format {
         StatFormat::Table => table(&stats),
-        StatFormat::Json => format!("{:#}", stats_json(&stats)),
+        StatFormat::Json => format!("{stats:#}"),
     };
     println!("{text}");
     Ok(Done::All)
 }
 
 /// The figures of a store as JSON, also for the admin HTTP.
-pub fn stats_json(stats: &Stats) -> serde_json::Value {
+pub fn stats_json(stats: &Stats) -> Value {
     let family = |family: &FamilyStats| {
         let states: serde_json::Map<_, _> = State::ALL
             .iter()
@@ -94,41 +118,36 @@ pub fn stats_json(stats: &Stats) -> serde_json::Value {
     })
 }
 
-fn table(stats: &Stats) -> String {
+/// The figures that [`stats_json`] gives, for people.
+fn table(stats: &Value) -> String {
     let mut states = new_table(["state", "IPv4", "IPv6"]);
     for state in State::ALL {
-        let counts = [stats.v4.in_state(state), stats.v6.in_state(state)];
-        if counts != [0, 0] {
-            states.add_row([
-                ndjson::state_name(state).to_owned(),
-                counts[0].to_string(),
-                counts[1].to_string(),
-            ]);
+        let name = ndjson::state_name(state);
+        let counts = ["v4", "v6"].map(|family| stats[family]["states"][name].as_u64());
+        if counts.iter().flatten().any(|&count| count > 0) {
+            let [v4, v6] = counts.map(|count| count.unwrap_or(0).to_string());
+            states.add_row([name.to_owned(), v4, v6]);
         }
     }
-    states.add_row([
-        "all".to_owned(),
-        stats.v4.bindings().to_string(),
-        stats.v6.bindings().to_string(),
-    ]);
+    let bindings = |family: &str| stats[family]["bindings"].to_string();
+    states.add_row(["all".to_owned(), bindings("v4"), bindings("v6")]);
     let mut sizes = new_table(["what", "octets"]);
-    sizes.add_row(["log".to_owned(), stats.log_octets.to_string()]);
+    sizes.add_row(["log".to_owned(), stats["log_octets"].to_string()]);
     sizes.add_row([
         "superseded records in it".to_owned(),
-        stats.dead_octets.to_string(),
+        stats["dead_octets"].to_string(),
     ]);
-    for (name, octets) in &stats.indexes {
+    for (name, octets) in stats["indexes"].as_object().into_iter().flatten() {
         sizes.add_row([format!("index {name}"), octets.to_string()]);
     }
-    let (sequence, segments) = (stats.sequence, stats.segments);
-    let source = if stats.from_checkpoint {
+    let source = if stats["from_checkpoint"] == true {
         "the checkpoint"
     } else {
         "the log"
     };
     let opened = format!(
-        "{sequence} records in {segments} segments; indexes from {source} in {} ms",
-        stats.recovery_ms
+        "{} records in {} segments; indexes from {source} in {} ms",
+        stats["sequence"], stats["segments"], stats["recovery_ms"]
     );
     format!("{states}\n\n{sizes}\n\n{opened}")
 }
@@ -143,18 +162,37 @@ fn new_table<const N: usize>(header: [&str; N]) -> Table {
 }
 
 fn verify(dir: &Path) -> anyhow::Result<Done> {
+    if let Some(server) = server_of(dir) {
+        return verify_live(dir, server);
+    }
     expect_store(dir)?;
     // Octet by octet first: all damage is told, where the opening would stop at the first.
     tell_problems(dir, &leaseq_store::verify_files(dir)?)?;
     let report = open(dir, true)?.verify();
     tell_problems(dir, &report)?;
-    println!(
-        "{}: good, {} records, {} bindings",
-        dir.display(),
-        report.records,
-        report.bindings
-    );
+    tell_good(dir, report.records, report.bindings);
     Ok(Done::All)
+}
+
+fn verify_live(dir: &Path, mut server: Client) -> anyhow::Result<Done> {
+    let mut report = VerifyReport::default();
+    let result = server.ask(&Request::Verify {}, |line| {
+        let told: Value = serde_json::from_str(line)?;
+        let problem = told["problem"].as_str().unwrap_or(line);
+        report.problems.push(problem.to_owned());
+        Ok(())
+    })?;
+    tell_problems(dir, &report)?;
+    let figure = |name: &str| result.get(name).and_then(Value::as_u64).unwrap_or(0);
+    tell_good(dir, figure("records"), figure("bindings"));
+    Ok(Done::All)
+}
+
+fn tell_good(dir: &Path, records: u64, bindings: u64) {
+    println!(
+        "{}: good, {records} records, {bindings} bindings",
+        dir.display()
+    );
 }
 
 fn tell_problems(dir: &Path, report: &VerifyReport) -> anyhow::Result<()> {
@@ -169,9 +207,12 @@ fn tell_problems(dir: &Path, report: &VerifyReport) -> anyhow::Result<()> {
 }
 
 fn export(dir: &Path) -> anyhow::Result<Done> {
-    let store = open(dir, true)?;
-    let out = BufWriter::with_capacity(WRITE_SIZE, io::stdout().lock());
-    match write_leases(&store.reader().view(), out) {
+    let mut out = BufWriter::with_capacity(WRITE_SIZE, io::stdout().lock());
+    let written = match server_of(dir) {
+        Some(mut server) => return export_live(&mut server, out),
+        None => write_leases(&open(dir, true)?.reader().view(), &mut out),
+    };
+    match written {
         // Whoever reads has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Done::All),
         written => written
@@ -180,26 +221,53 @@ fn export(dir: &Path) -> anyhow::Result<Done> {
     }
 }
 
-fn write_leases(view: &View, mut out: impl Write) -> io::Result<()> {
+fn export_live(server: &mut Client, mut out: impl Write) -> anyhow::Result<Done> {
+    let written = server.ask(&Request::Export {}, |line| Ok(writeln!(out, "{line}")?));
+    match written.and_then(|_| Ok(out.flush()?)) {
+        // Whoever reads has seen enough.
+        Err(error) if is_broken_pipe(&error) => Ok(Done::All),
+        written => written
+            .map(|()| Done::All)
+            .context("the leases cannot be written"),
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Writes all leases as they are in the view, each on a line.
+pub fn write_leases(view: &View, mut out: impl Write) -> io::Result<()> {
     let mut line = String::new();
-    for scanned in view.scan(ScanFrom::Start).filter(|scanned| scanned.newest) {
+    view.bindings(|record| {
         line.clear();
-        match scanned.record {
+        match record {
             Record::Bind4(lease) => ndjson::write4(&lease.to_event(), &mut line),
             Record::Bind6(lease) => ndjson::write6(&lease.to_event(), &mut line),
-            _ => continue,
+            _ => {}
         }
-        out.write_all(line.as_bytes())?;
-    }
+        out.write_all(line.as_bytes())
+    })?;
     out.flush()
 }
 
 fn compact(dir: &Path) -> anyhow::Result<Done> {
-    let store = open(dir, false)?;
-    let before = store.reader().stats().log_octets;
-    store.compact_now()?;
-    let after = store.reader().stats().log_octets;
-    store.stop().context("the store cannot be closed")?;
+    let [before, after] = match server_of(dir) {
+        Some(mut server) => {
+            let result = server.ask(&Request::Compact {}, |_| Ok(()))?;
+            ["before", "after"].map(|name| result.get(name).and_then(Value::as_u64).unwrap_or(0))
+        }
+        None => {
+            let store = open(dir, false)?;
+            let before = store.reader().stats().log_octets;
+            store.compact_now()?;
+            let after = store.reader().stats().log_octets;
+            store.stop().context("the store cannot be closed")?;
+            [before, after]
+        }
+    };
     println!("{}: {before} octets before, {after} after", dir.display());
     Ok(Done::All)
 }

@@ -15,6 +15,8 @@ fn help_of_each_command() {
         &["store", "--help"],
         &["store", "stat", "--help"],
         &["check-config", "--help"],
+        &["ctl", "--help"],
+        &["ctl", "close", "--help"],
     ] {
         let output = leaseq(command).output().expect("the binary");
         assert_eq!(output.status.code(), Some(0));

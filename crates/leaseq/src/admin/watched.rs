@@ -10,6 +10,7 @@ use leaseq_store::{LoadProgress, Reader};
 use crate::serve::Feeds;
 
 /// The parts of a server that serves.
+#[derive(Clone)]
 pub struct Served {
     /// The engine and its counters.
     pub engine: Arc<Engine>,
@@ -91,12 +92,25 @@ impl Watched {
         let Some(served) = self.served() else {
             return vec![self.recovery.text()];
         };
-        let stats = served.reader.stats();
+        served.unready()
+    }
+}
+
+impl Served {
+    /// Why queries should not be sent here although it serves, each reason a line.
+    pub fn unready(&self) -> Vec<String> {
+        let stats = self.reader.stats();
         let mut reasons = Vec::new();
+        if let Some(drain) = self.engine.draining() {
+            let left = drain.left;
+            reasons.push(format!(
+                "drained: no connection is accepted, {left} are left"
+            ));
+        }
         if let Some(fault) = stats.fault {
             reasons.push(format!("the store takes no changes: {fault}"));
         }
-        for feed in served.feeds.statuses() {
+        for feed in self.feeds.statuses() {
             let feed = feed.snapshot();
             if feed.loaded.is_none() {
                 let (name, phase) = (feed.name, feed.phase.name());

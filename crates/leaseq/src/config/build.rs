@@ -19,7 +19,7 @@ use toml::Spanned;
 
 use super::feed;
 use super::sections::{self, ActiveMode, Cores, File, TlsBulk};
-use super::units::{Pool, Size, Text, network_of};
+use super::units::{Pool, Size, Text, UnixPath, network_of};
 use super::{Config, Overrides};
 use crate::tls::{self, Certificate, Files, Which};
 
@@ -70,6 +70,7 @@ pub(super) fn build(file: File, base: &Path, overrides: Overrides) -> Result<Con
         listeners,
         settings: Arc::new(settings),
         admin: file.admin.listen.0.0,
+        control: file.control.socket.map(|Text(UnixPath(path))| path),
         feeds: feed::feeds(&file.feeds, base)?,
         certificates: certificates.unwrap_or_default(),
         warnings,

@@ -17,6 +17,7 @@ use leaseq_feed::Settings as FeedSettings;
 use leaseq_session::{ActiveSettings, Dhcp4Settings, Network, ReplyTo, RequestorRule, Settings};
 use leaseq_store::{Options, SyncMode, Topology};
 
+use crate::control::Location;
 use crate::tls::Certificate;
 
 pub use leaseq_toml_file::ConfigError;
@@ -38,6 +39,8 @@ pub struct Config {
     pub settings: Arc<Settings>,
     /// Where the admin HTTP listens, if at all.
     pub admin: Option<SocketAddr>,
+    /// The control socket, if it is not to be in the store's directory.
+    pub control: Option<PathBuf>,
     /// The sources of leases that are followed.
     pub feeds: Vec<FeedSettings>,
     /// The certificates that TLS is served and requestors are trusted with.
@@ -113,9 +116,18 @@ impl Config {
                 ..Settings::default()
             }),
             admin: Some((Ipv4Addr::LOCALHOST, 8067).into()),
+            control: None,
             feeds: Vec::new(),
             certificates: Vec::new(),
             warnings: Vec::new(),
+        }
+    }
+
+    /// Where the control socket is.
+    pub fn control_location(&self) -> Location {
+        Location {
+            data_dir: self.data_dir.clone(),
+            configured: self.control.clone(),
         }
     }
 
@@ -136,8 +148,6 @@ impl Config {
             sync,
             group_interval,
             segment_size,
-            history,
-            expiry_grace,
             ..
         } = &self.store;
         vec![
@@ -145,13 +155,7 @@ impl Config {
             ("store.sync", format!("{:?}", sync == &SyncMode::Group)),
             ("store.group-interval", format!("{group_interval:?}")),
             ("store.segment-size", format!("{segment_size:?}")),
-            ("store.history", format!("{history:?}")),
-            ("store.expiry-grace", format!("{expiry_grace:?}")),
             ("engine.cores", format!("{:?}", self.engine.cores)),
-            (
-                "limits.shutdown-timeout",
-                format!("{:?}", self.engine.shutdown_timeout),
-            ),
             (
                 "dhcp4.listen-tcp",
                 format!("{:?}", self.listeners.dhcp4_tcp),
@@ -160,7 +164,6 @@ impl Config {
                 "dhcp4.listen-udp",
                 format!("{:?}", self.listeners.dhcp4_udp),
             ),
-            ("dhcp4.subnet", format!("{:?}", self.topology.ranges4)),
             (
                 "dhcp6.listen-tcp",
                 format!("{:?}", self.listeners.dhcp6_tcp),
@@ -169,8 +172,8 @@ impl Config {
                 "dhcp6.listen-udp",
                 format!("{:?}", self.listeners.dhcp6_udp),
             ),
-            ("dhcp6.link", format!("{:?}", self.topology.links6)),
             ("admin.listen", format!("{:?}", self.admin)),
+            ("control.socket", format!("{:?}", self.control)),
         ]
     }
 }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::feed;
-use super::units::{AdminListen, Octets, Pool, Prefix4, Size, Text};
+use super::units::{AdminListen, Octets, Pool, Prefix4, Size, Text, UnixPath};
 use crate::tls::AllowedName;
 
 /// The whole file.
@@ -28,6 +28,7 @@ pub struct File {
     #[serde(rename = "requestor")]
     pub requestors: Vec<Requestor>,
     pub admin: Admin,
+    pub control: Control,
     #[serde(rename = "feed")]
     pub feeds: Vec<Spanned<feed::Section>>,
 }
@@ -288,6 +289,13 @@ impl Default for Admin {
             listen: Text(AdminListen(Some((Ipv4Addr::LOCALHOST, 8067).into()))),
         }
     }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Control {
+    /// In the store's directory unless given.
+    pub socket: Option<Text<UnixPath>>,
 }
 
 fn seconds(seconds: u64) -> Text<Duration> {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -186,6 +187,21 @@ impl Value for AdminListen {
             Ok(AdminListen(None))
         } else {
             parse(text).map(|address| AdminListen(Some(address)))
+        }
+    }
+}
+
+/// Path of a Unix socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnixPath(pub PathBuf);
+
+impl Value for UnixPath {
+    const EXPECTED: &'static str = "\"unix:PATH\"";
+
+    fn read(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("unix:") {
+            None | Some("") => Err(String::new()),
+            Some(path) => Ok(UnixPath(path.into())),
         }
     }
 }

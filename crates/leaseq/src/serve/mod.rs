@@ -1,5 +1,6 @@
 //! `leaseq serve`: store, feeds, engine and admin HTTP, from start to clean stop.
 
+mod disk;
 mod feeds;
 mod ready;
 mod reload;
@@ -7,6 +8,8 @@ mod watchdog;
 
 use std::io::Write;
 use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
 use std::time::Instant;
 
 use anyhow::Context;
@@ -18,11 +21,21 @@ use signal_hook::iterator::Signals;
 use crate::admin::{self, Recovery, Served};
 use crate::cli;
 use crate::config::{Config, Overrides};
+use crate::control::{Control, Controlled};
 use crate::exit::Done;
 use crate::tls::Watch;
 use crate::{progress, sample};
 
+use disk::DiskWatch;
 pub use feeds::Feeds;
+
+/// What the server is told to do while it serves, by a signal or through the control socket.
+pub enum Order {
+    /// Read the configuration again; whoever waits is told which keys need a restart, or why nothing was changed.
+    Reload(Option<Sender<Result<Vec<&'static str>, String>>>),
+    /// Stop, for this reason.
+    Stop(String),
+}
 
 /// Serves until a signal ends it.
 pub fn run(arguments: &cli::Serve) -> anyhow::Result<Done> {
@@ -31,30 +44,59 @@ pub fn run(arguments: &cli::Serve) -> anyhow::Result<Done> {
     };
     let config = configure(arguments, overrides)?;
     // From here on a signal is kept until the server is ready to obey it.
-    let mut signals =
-        Signals::new([SIGTERM, SIGINT, SIGHUP]).context("signals cannot be caught")?;
-    let server = Server::start(&config, arguments.sample)?;
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).context("signals cannot be caught")?;
+    let (orders, ordered) = channel();
+    let server = Server::start(&config, arguments.sample, orders.clone())?;
     let watch = Watch::start(config.certificates.clone())
         .context("the thread that watches over certificates cannot be started")?;
+    let disk = DiskWatch::start(config.data_dir.clone(), config.store.segment_size)
+        .context("the thread that looks after the disk cannot be started")?;
     watchdog::start(&server.engine).context("the thread for the watchdog cannot be started")?;
-    for signal in signals.forever() {
-        match signal {
-            SIGHUP => {
+    obey_signals(signals, orders)?;
+    for order in ordered {
+        match order {
+            Order::Reload(reply) => {
                 ready::tell_reloading();
                 let file = arguments.config.as_deref();
-                reload::reload(file, overrides, &config, &server, &watch);
+                let reloaded = reload::reload(file, overrides, &config, &server, &watch);
                 ready::tell_ready();
+                if let Some(reply) = reply {
+                    // Fails if whoever asked has gone.
+                    let _ = reply.send(reloaded);
+                }
             }
-            signal => {
-                tracing::info!(id = "serve-stopping", signal, "stopping");
+            Order::Stop(reason) => {
+                tracing::info!(id = "serve-stopping", reason, "stopping");
                 break;
             }
         }
     }
     let stopped = server.stop();
     watch.stop();
+    disk.stop();
     stopped?;
     Ok(Done::All)
+}
+
+/// Turns signals into orders, on a thread of its own.
+fn obey_signals(mut signals: Signals, orders: Sender<Order>) -> anyhow::Result<()> {
+    let obey = move || {
+        for signal in signals.forever() {
+            let order = match signal {
+                SIGHUP => Order::Reload(None),
+                SIGINT => Order::Stop("SIGINT".to_owned()),
+                _ => Order::Stop("SIGTERM".to_owned()),
+            };
+            if orders.send(order).is_err() {
+                return;
+            }
+        }
+    };
+    thread::Builder::new()
+        .name("signals".into())
+        .spawn(obey)
+        .context("the thread for signals cannot be started")?;
+    Ok(())
 }
 
 fn configure(arguments: &cli::Serve, overrides: Overrides) -> anyhow::Result<Config> {
@@ -77,10 +119,15 @@ struct Server {
     engine: Arc<Engine>,
     feeds: Arc<Feeds>,
     admin: Option<admin::Admin>,
+    control: Option<Control>,
 }
 
 impl Server {
-    fn start(config: &Config, sample: Option<u64>) -> anyhow::Result<Server> {
+    fn start(
+        config: &Config,
+        sample: Option<u64>,
+        orders: Sender<Order>,
+    ) -> anyhow::Result<Server> {
         let started = Instant::now();
         let admin = config.admin.map(admin::Admin::start).transpose()?;
         let recovery = admin.as_ref().map(|admin| admin.watched().recovery());
@@ -114,13 +161,20 @@ impl Server {
             recovered_ms,
         };
         if let Some(admin) = &admin {
-            admin.watched().serve(served);
+            admin.watched().serve(served.clone());
         }
+        let controlled = Controlled {
+            served,
+            store: Arc::clone(&store),
+            orders,
+        };
+        let control = start_control(config, controlled)?;
         let server = Server {
             store,
             engine,
             feeds,
             admin,
+            control,
         };
         server.tell_ready(recovered_ms)?;
         if samples {
@@ -154,24 +208,18 @@ impl Server {
     /// Feeds first, so that what was acknowledged is all there is; then running queries, then the store.
     fn stop(self) -> anyhow::Result<()> {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-        let Server {
-            store,
-            engine,
-            feeds,
-            admin,
-        } = self;
-        if let Some(admin) = &admin {
+        if let Some(admin) = &self.admin {
             admin.watched().stop();
         }
-        feeds.stop();
-        engine.shutdown();
-        if let Some(admin) = admin {
+        self.feeds.stop();
+        self.engine.shutdown();
+        if let Some(admin) = self.admin {
             admin.stop();
         }
-        drop(engine);
-        drop(feeds);
-        let store = Arc::into_inner(store).context("the store is still in use")?;
-        store.stop().context("the store cannot be closed")?;
+        if let Some(control) = self.control {
+            control.stop();
+        }
+        self.store.stop().context("the store cannot be closed")?;
         tracing::info!(id = "serve-stopped", "stopped");
         Ok(())
     }
@@ -186,6 +234,26 @@ fn tell_progress(recovery: Option<Arc<Recovery>>) -> Arc<dyn Fn(LoadProgress) + 
         }
         bar(progress);
     })
+}
+
+/// The control socket. A server serves without it where only the place that nobody chose is no good for it.
+fn start_control(config: &Config, controlled: Controlled) -> anyhow::Result<Option<Control>> {
+    let location = config.control_location();
+    match Control::start(&location, controlled) {
+        Ok(control) => Ok(Some(control)),
+        Err(error) if location.configured.is_some() => Err(error).with_context(|| {
+            format!(
+                "the control socket {} cannot be made",
+                location.path().display()
+            )
+        }),
+        Err(error) => {
+            let socket = location.path();
+            tracing::warn!(id = "control-not-started", socket = %socket.display(), %error,
+                "there is no control socket; name another place with control.socket");
+            Ok(None)
+        }
+    }
 }
 
 /// Fills an empty store; whether it did.

@@ -1,48 +1,70 @@
 //! SIGHUP: the configuration is read again.
 
+use std::fmt::Display;
 use std::path::Path;
+
+use leaseq_session::Family;
 
 use super::Server;
 use crate::config::{Config, Overrides};
 use crate::tls::Watch;
 
-/// Takes over limits, requestors, certificates and what sessions send, for connections to come, and feeds; names what cannot
-/// change; a bad file, of the configuration or of TLS, changes nothing.
+/// Takes over limits, requestors, certificates and what sessions send, for connections to come; pools, links, times and feeds
+/// at once; names what cannot change; a bad file, of the configuration or of TLS, changes nothing.
+///
+/// Gives the keys whose change needs a restart; an error says why nothing was changed.
 pub fn reload(
     file: Option<&Path>,
     overrides: Overrides,
     started_with: &Config,
     server: &Server,
     watch: &Watch,
-) {
+) -> Result<Vec<&'static str>, String> {
     let Some(file) = file else {
-        tracing::warn!(
-            id = "reload-no-file",
-            "there is no configuration file to read again"
-        );
-        return;
+        let reason = "there is no configuration file to read again";
+        tracing::warn!(id = "reload-no-file", "{reason}");
+        return Err(reason.to_owned());
     };
-    let mut config = match Config::load(file, overrides) {
-        Ok(config) => config,
-        Err(error) => {
-            tracing::error!(id = "reload-refused", %error, "the configuration is not good, nothing is changed");
-            return;
-        }
-    };
+    let mut config = Config::load(file, overrides).map_err(refused)?;
     // The command line may have named another one than the file.
     config.data_dir.clone_from(&started_with.data_dir);
     for warning in &config.warnings {
         tracing::warn!(id = "config-warning", "{warning}");
     }
-    for key in config.fixed_differences(started_with) {
+    // What can fail comes first.
+    let store = &server.store;
+    let change = store
+        .change_topology(config.topology.clone())
+        .map_err(refused)?;
+    store
+        .change_times(config.store.history, config.store.expiry_grace)
+        .map_err(refused)?;
+    let needs_restart = config.fixed_differences(started_with);
+    for key in &needs_restart {
         tracing::warn!(
             id = "reload-needs-restart",
             key,
             "this key has changed, but needs a restart to take effect"
         );
     }
-    server.engine.reload(config.settings);
+    let engine = &server.engine;
+    engine.set_shutdown_timeout(config.engine.shutdown_timeout);
+    engine.reload(config.settings);
+    if change.links {
+        // What they were told of links does not hold any more.
+        tracing::info!(
+            id = "reload-links",
+            "links are configured otherwise: connections of DHCPv6 end, so that their queries begin anew"
+        );
+        engine.end_connections(Family::V6);
+    }
     server.feeds.reload(&config.feeds);
     watch.replace(config.certificates);
     tracing::info!(id = "reload-done", file = %file.display(), "the configuration was read again");
+    Ok(needs_restart)
+}
+
+fn refused(error: impl Display) -> String {
+    tracing::error!(id = "reload-refused", %error, "the configuration is not good, nothing is changed");
+    format!("the configuration is not good, nothing is changed: {error}")
 }
