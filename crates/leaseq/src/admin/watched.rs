@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use leaseq_engine::Engine;
-use leaseq_store::{LoadProgress, Reader};
+use leaseq_feed::run::Snapshot;
+use leaseq_store::{LoadProgress, Reader, Stats};
 
 use crate::serve::Feeds;
 
@@ -99,37 +100,34 @@ impl Watched {
 impl Served {
     /// Why queries should not be sent here although it serves, each reason a line.
     pub fn unready(&self) -> Vec<String> {
-        let stats = self.reader.stats();
-        let mut reasons = Vec::new();
-        if let Some(drain) = self.engine.draining() {
+        let drained = self.engine.draining().map(|drain| {
             let left = drain.left;
-            reasons.push(format!(
-                "drained: no connection is accepted, {left} are left"
-            ));
-        }
-        if let Some(fault) = stats.fault {
-            reasons.push(format!("the store takes no changes: {fault}"));
-        }
-        for feed in self.feeds.statuses() {
-            let feed = feed.snapshot();
-            if feed.loaded.is_none() {
-                let (name, phase) = (feed.name, feed.phase.name());
-                reasons.push(format!(
-                    "feed {name} has not read all of its source yet ({phase})"
-                ));
-            }
-        }
-        if stats.feed_stale {
-            reasons.push(
-                "a feed is stale: leases past their end are held until it goes on".to_owned(),
-            );
-        }
-        reasons
+            format!("drained: no connection is accepted, {left} are left")
+        });
+        let statuses = self.feeds.statuses();
+        let feeds = statuses.iter().map(|status| status.snapshot());
+        let others = reasons(&self.reader.stats(), feeds);
+        drained.into_iter().chain(others).collect()
     }
+}
+
+/// What of the store and the feeds speaks against sending queries.
+fn reasons(stats: &Stats, feeds: impl Iterator<Item = Snapshot>) -> Vec<String> {
+    let fault = stats.fault.as_ref();
+    let fault = fault.map(|fault| format!("the store takes no changes: {fault}"));
+    let unread = feeds.filter(|feed| feed.loaded.is_none()).map(|feed| {
+        let (name, phase) = (feed.name, feed.phase.name());
+        format!("feed {name} has not read all of its source yet ({phase})")
+    });
+    let stale = stats
+        .feed_stale
+        .then(|| "a feed is stale: leases past their end are held until it goes on".to_owned());
+    fault.into_iter().chain(unread).chain(stale).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use leaseq_feed::run::{Phase, Status};
     use leaseq_store::LoadPhase;
 
     use super::*;
@@ -152,5 +150,31 @@ mod tests {
         assert_eq!(watched.unready(), ["starting"]);
         watched.stop();
         assert_eq!(watched.unready(), ["stopping"]);
+    }
+
+    #[test]
+    fn a_server_is_not_ready_while_its_store_or_a_feed_is_not() {
+        let feed = Status::new("kea4", "kea-memfile", Some(4), "/leases4.csv");
+        let mut stats = Stats::default();
+        let told = |stats: &Stats| reasons(stats, std::iter::once(feed.snapshot()));
+        feed.enter(Phase::Loading);
+        assert_eq!(
+            told(&stats),
+            ["feed kea4 has not read all of its source yet (loading)"]
+        );
+        feed.enter(Phase::Following);
+        assert!(told(&stats).is_empty());
+        // A feed that has lost its source is stale only once leases wait for it.
+        feed.enter(Phase::Waiting);
+        assert!(told(&stats).is_empty());
+        stats.feed_stale = true;
+        stats.fault = Some("the disk is full".to_owned());
+        assert_eq!(
+            told(&stats),
+            [
+                "the store takes no changes: the disk is full",
+                "a feed is stale: leases past their end are held until it goes on"
+            ]
+        );
     }
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::common::{stderr, stdout};
 use crate::http::get;
@@ -52,9 +52,7 @@ fn the_dashboard_and_the_alerts_ask_for_metrics_that_are_there() {
         .filter(|line| !line.starts_with('#'))
         .filter_map(|line| line.split(['{', ' ']).next())
         .collect();
-    let dashboard = fs::read_to_string(document("dashboard.json")).unwrap();
-    let mut found = Vec::new();
-    expressions(&serde_json::from_str(&dashboard).unwrap(), &mut found);
+    let mut found = dashboard();
     assert!(found.len() > 30, "{} expressions", found.len());
     found.push(fs::read_to_string(document("alerts.yml")).unwrap());
     for text in &found {
@@ -66,14 +64,22 @@ fn the_dashboard_and_the_alerts_ask_for_metrics_that_are_there() {
     }
 }
 
-#[test]
-fn promtool_takes_the_alerts() {
+/// All expressions of the dashboard.
+fn dashboard() -> Vec<String> {
+    let text = fs::read_to_string(document("dashboard.json")).unwrap();
+    let mut found = Vec::new();
+    expressions(&serde_json::from_str(&text).unwrap(), &mut found);
+    found
+}
+
+/// Has promtool look at a file of rules.
+fn check(rules: &Path) {
     let Some(promtool) = peer::find("promtool", "prometheus") else {
         return;
     };
     let output = Command::new(promtool)
         .args(["check", "rules", "--lint-fatal"])
-        .arg(document("alerts.yml"))
+        .arg(rules)
         .output()
         .unwrap();
     assert!(
@@ -82,4 +88,30 @@ fn promtool_takes_the_alerts() {
         stdout(&output),
         stderr(&output)
     );
+}
+
+#[test]
+fn promtool_takes_the_alerts() {
+    check(&document("alerts.yml"));
+}
+
+#[test]
+fn promtool_takes_every_expression_of_the_dashboard() {
+    let rules: Vec<Value> = (0..)
+        .zip(dashboard())
+        .filter(|(_, text)| !text.starts_with("label_values"))
+        .map(|(number, text)| {
+            // What Grafana puts in for its variables.
+            let text = text
+                .replace("$__rate_interval", "5m")
+                .replace("$instance", ".*");
+            json!({ "record": format!("panel:{number}"), "expr": text })
+        })
+        .collect();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("rules.yml");
+    // JSON is YAML.
+    let groups = json!({ "groups": [{ "name": "dashboard", "rules": rules }] });
+    fs::write(&file, groups.to_string()).unwrap();
+    check(&file);
 }

@@ -278,7 +278,7 @@ function store(status) {
   ];
   if (status.process) {
     rows.push(["Memory", octets(status.process.resident_octets)]);
-    const cpu = perSecond((one) => one.process.cpu_ms);
+    const cpu = perSecond((one) => (one.process ? one.process.cpu_ms : NaN));
     rows.push(["Processor", cpu === null ? "–" : (cpu / 10).toFixed(0) + " %"]);
   }
   $("store").replaceChildren(...rows.map(([name, value, tone]) => pairRow(name, value, tone)));
