@@ -114,7 +114,9 @@ pub fn write(systems: &[System<'_>], html: &mut Html) {
                  differ by.",
                 percent(SAME)
             ));
-            table(first, other, &pairs).write(html);
+            for pair in &pairs {
+                table(first, other, *pair).write(html);
+            }
             overlays(first, other, &pairs, html);
         }
     });
@@ -221,45 +223,31 @@ fn keys(scenario: &Scenario) -> BTreeMap<String, String> {
     all
 }
 
-fn table(first: &System<'_>, other: &System<'_>, pairs: &[Pair<'_, '_>]) -> Table {
-    let columns = ["Point", "Measure"]
-        .map(|title| (title.to_owned(), Align::Text))
-        .into_iter();
+fn table(first: &System<'_>, other: &System<'_>, (one, two): Pair<'_, '_>) -> Table {
     let of_both =
         [first.name.as_str(), &other.name, "Ratio"].map(|title| (title.to_owned(), Align::Number));
-    let mut table = Table::with_columns(
-        "The same points. Ratio: the second figure divided by the first",
-        columns
-            .chain(of_both)
-            .chain([("Verdict".to_owned(), Align::Text)])
-            .collect(),
+    let mut columns = vec![("Measure".to_owned(), Align::Text)];
+    columns.extend(of_both);
+    columns.push(("Verdict".to_owned(), Align::Text));
+    let title = format!(
+        "{}. Ratio: the second figure divided by the first",
+        point_name(one)
     );
-    for (one, two) in pairs {
-        table.body();
-        let theirs = figures(two);
-        let both: Vec<(Figure, f64)> = figures(one)
-            .into_iter()
-            .filter_map(|figure| {
-                let same = theirs.iter().find(|their| their.name == figure.name)?;
-                Some((figure, same.value))
-            })
-            .collect();
-        for (index, (figure, there)) in both.iter().enumerate() {
-            let mut row = Vec::new();
-            if index == 0 {
-                row.push(Cell::from(point_name(one)).rows(both.len()).heading());
-            }
-            let here = figure.value;
-            let (class, word) = verdict(here, *there, figure.more_is_better);
-            row.extend([
-                figure.name.as_str().into(),
-                figure.unit.exact(here).into(),
-                figure.unit.exact(*there).into(),
-                times(there / here).into(),
-                Cell::from(word).class(class),
-            ]);
-            table.row(row);
-        }
+    let mut table = Table::with_columns(&title, columns);
+    let theirs = figures(two);
+    for figure in figures(one) {
+        let Some(there) = theirs.iter().find(|their| their.name == figure.name) else {
+            continue;
+        };
+        let (here, there) = (figure.value, there.value);
+        let (class, word) = verdict(here, there, figure.more_is_better);
+        table.row(vec![
+            Cell::from(figure.name).heading(),
+            figure.unit.exact(here).into(),
+            figure.unit.exact(there).into(),
+            times(there / here).into(),
+            Cell::from(word).class(class),
+        ]);
     }
     table
 }

@@ -367,7 +367,7 @@ fn two_versions_stand_side_by_side() {
     // The comparison is what the page was made for: it stands before the rest.
     assert!(text.find("Side by side").unwrap() < text.find("Where and how").unwrap());
     let turned = named(vec![fixture::storm(NEW), fixture::storm(OLD)]);
-    assert!(self::page(&turned).contains("✗ worse"));
+    assert!(self::text(&self::page(&turned)).contains("✗ worse"));
 }
 
 #[test]
