@@ -4,7 +4,7 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -208,4 +208,123 @@ fn an_answer_that_nobody_asked_for_is_a_fault() {
     let kinds: Vec<&str> = outcome.faults.keys().map(|kind| kind.name()).collect();
     assert_eq!(kinds, ["protocol", "unknown-xid", "repeated"]);
     assert!(outcome.faults.values().all(|count| *count == 1));
+}
+
+/// The value of a DHCPv4 option, to be altered.
+fn option4(message: &mut [u8], code: u8) -> Option<&mut [u8]> {
+    let mut at = 240;
+    while let [found, length, ..] = message[at..] {
+        match found {
+            0 => at += 1,
+            255 => return None,
+            _ if found == code => return message.get_mut(at + 2..at + 2 + usize::from(length)),
+            _ => at += 2 + usize::from(length),
+        }
+    }
+    None
+}
+
+/// The value of a DHCPv6 option, to be altered.
+fn option6(options: &mut [u8], code: u16) -> Option<&mut [u8]> {
+    let mut at = 0;
+    while let [a, b, c, d, ..] = options[at..] {
+        let length = usize::from(u16::from_be_bytes([c, d]));
+        if u16::from_be_bytes([a, b]) == code {
+            return options.get_mut(at + 4..at + 4 + length);
+        }
+        at += 4 + length;
+    }
+    None
+}
+
+/// The value of an option of the client that a DHCPv6 answer tells.
+fn of_client6(message: &mut [u8], code: u16) -> Option<&mut [u8]> {
+    option6(option6(&mut message[4..], 45)?, code)
+}
+
+/// What is found when answers of the real server are altered on their way.
+fn altered(family: u8, alter: impl Fn(&mut [u8]) + Sync) -> Outcome {
+    let server = Setup::default().start();
+    let mut run = run(
+        &server,
+        &format!(
+            "[[group]]\nname = \"one\"\nfamily = {family}\nbehaviour = \"udp\"\nby = \"address\"\nat-once = 1\n"
+        ),
+    );
+    let (v4, v6) = server.udp_addresses();
+    let (any, real) = match family {
+        4 => ("127.0.0.1:0", v4),
+        _ => ("[::1]:0", v6),
+    };
+    let [asked, asks] = [(); 2].map(|()| UdpSocket::bind(any).unwrap());
+    let between = asked.local_addr().unwrap();
+    match family {
+        4 => run.plan.server4 = Some(between),
+        _ => run.plan.server6 = Some(between),
+    }
+    asks.connect(real).unwrap();
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let (alter, is_over) = (&alter, &is_over);
+        scope.spawn(move || {
+            for socket in [&asked, &asks] {
+                let timeout = Some(Duration::from_millis(100));
+                socket.set_read_timeout(timeout).unwrap();
+            }
+            let mut octets = [0; 2_000];
+            while !is_over.load(Ordering::Relaxed) {
+                let Ok((count, from)) = asked.recv_from(&mut octets) else {
+                    continue;
+                };
+                asks.send(&octets[..count]).unwrap();
+                // What is not answered is asked again.
+                if let Ok(count) = asks.recv(&mut octets) {
+                    alter(&mut octets[..count]);
+                    asked.send_to(&octets[..count], from).unwrap();
+                }
+            }
+        });
+        let outcome = run_until(&run, |total| total.counted(Count::UdpAnswers) > 30);
+        is_over.store(true, Ordering::Relaxed);
+        outcome
+    })
+}
+
+#[test]
+fn lifetimes_and_relay_data_are_compared() {
+    let flip = |value: Option<&mut [u8]>, at: usize| {
+        if let Some(octet) = value.and_then(|value| value.get_mut(at)) {
+            *octet ^= 1;
+        }
+    };
+    for family in [4, 6] {
+        assert_eq!(altered(family, |_| {}).first_faults, [], "v{family}");
+    }
+    type Alter<'a> = &'a (dyn Fn(&mut [u8]) + Sync);
+    let cases: [(u8, &str, &str, Alter<'_>); 5] = [
+        (4, "times", "lease time", &|answer| {
+            flip(option4(answer, 51), 1)
+        }),
+        (4, "times", "last transaction", &|answer| {
+            flip(option4(answer, 91), 1);
+        }),
+        (4, "different", "relay agent information", &|answer| {
+            flip(option4(answer, 82), 4);
+        }),
+        // IAADDR: the address, the preferred lifetime, the valid one.
+        (6, "times", "valid", &|answer| {
+            flip(of_client6(answer, 5), 21);
+        }),
+        // LQ_RELAY_DATA: the peer's address, then the relay's message with its link-address.
+        (6, "different", "relay", &|answer| {
+            flip(of_client6(answer, 47), 30);
+        }),
+    ];
+    for (family, kind, words, alter) in cases {
+        let outcome = altered(family, alter);
+        let fault = outcome.first_faults.first();
+        let fault = fault.unwrap_or_else(|| panic!("v{family} {words}: nothing was found"));
+        assert_eq!(fault.kind.name(), kind, "{fault:?}");
+        assert!(fault.text.contains(words), "{words}: {fault:?}");
+    }
 }
