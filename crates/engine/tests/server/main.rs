@@ -2,6 +2,7 @@
 
 mod blocked;
 mod bulk;
+mod drain;
 mod limits;
 mod streams;
 mod support;
