@@ -6,7 +6,7 @@ use std::sync::Arc;
 use leaseq_store::Store;
 
 use crate::run::Feed;
-use crate::{kea_ha, socket};
+use crate::{kea, kea_ha, socket};
 
 /// The settings of one feed. Two that are equal run the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub enum Settings {
     Ndjson(socket::Settings),
     /// A backup peer of Kea's high availability hook.
     KeaHa(kea_ha::Settings),
+    /// The lease file of a running Kea.
+    KeaMemfile(kea::Settings),
 }
 
 /// Why a feed cannot be started. Faults of the source are not among them: a feed waits for it.
@@ -30,6 +32,14 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// There is no thread or no open file to be had for it.
+    #[error("the feed {name:?} cannot be started")]
+    Start {
+        /// The feed's name.
+        name: String,
+        /// What the system said.
+        source: io::Error,
+    },
 }
 
 impl Settings {
@@ -38,6 +48,7 @@ impl Settings {
         match self {
             Settings::Ndjson(settings) => &settings.name,
             Settings::KeaHa(settings) => &settings.name,
+            Settings::KeaMemfile(settings) => &settings.name,
         }
     }
 
@@ -58,6 +69,12 @@ impl Settings {
                 kea_ha::start(settings, store).map_err(|source| StartError::Listen {
                     name: settings.name.clone(),
                     address: settings.listen.to_string(),
+                    source,
+                })
+            }
+            Settings::KeaMemfile(settings) => {
+                kea::start(settings, store).map_err(|source| StartError::Start {
+                    name: settings.name.clone(),
                     source,
                 })
             }

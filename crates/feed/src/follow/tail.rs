@@ -25,7 +25,7 @@ pub enum Condition {
 }
 
 /// Where a line lies in the buffer; none: it was too long and is nowhere.
-pub(super) struct Place(Option<Range<usize>>);
+pub(crate) struct Place(Option<Range<usize>>);
 
 /// Reads the lines of an open file. A line without its end is being written: it waits until it has one. Renaming or removing
 /// the file does no harm.
@@ -106,7 +106,7 @@ impl Tail {
     }
 
     /// Goes behind the next complete line, if there is one, and tells where in the buffer it lies.
-    pub(super) fn advance(&mut self) -> Result<Option<Place>, FollowError> {
+    pub(crate) fn advance(&mut self) -> Result<Option<Place>, FollowError> {
         let mut searched = 0;
         loop {
             let found = memchr::memchr(b'\n', &self.buffer[self.start + searched..self.end]);
@@ -137,7 +137,7 @@ impl Tail {
     }
 
     /// The line that the last [`Tail::advance`] told of.
-    pub(super) fn line(&self, place: Place) -> Line<'_> {
+    pub(crate) fn line(&self, place: Place) -> Line<'_> {
         let Place(Some(place)) = place else {
             return Line::TooLong;
         };

@@ -65,7 +65,8 @@ fn open_if_there(path: PathBuf) -> io::Result<Option<OpenedFile>> {
     }
 }
 
-fn with_suffix(live: &Path, suffix: &str) -> PathBuf {
+/// The name of a file of the clean-up.
+pub(super) fn with_suffix(live: &Path, suffix: &str) -> PathBuf {
     let mut name = live.as_os_str().to_owned();
     name.push(suffix);
     name.into()

@@ -23,6 +23,16 @@ pub enum Family {
     V6,
 }
 
+impl Family {
+    /// 4 or 6.
+    pub fn number(self) -> u8 {
+        match self {
+            Family::V4 => 4,
+            Family::V6 => 6,
+        }
+    }
+}
+
 /// Why a file cannot be read as a lease file.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -84,13 +94,12 @@ pub fn read6(path: &Path, feed: u16) -> Result<Leases, OpenError> {
 }
 
 fn expect(leases: Leases, expected: Family) -> Result<Leases, OpenError> {
-    let number = |family| if family == Family::V4 { 4 } else { 6 };
     match leases.files.iter().find(|file| file.family != expected) {
         None => Ok(leases),
         Some(other) => Err(OpenError::Family {
             file: other.path.clone(),
-            expected: number(expected),
-            found: number(other.family),
+            expected: expected.number(),
+            found: other.family.number(),
         }),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use leaseq_feed::{Settings, kea_ha, socket};
+use leaseq_feed::{Settings, kea, kea_ha, socket};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -89,7 +89,7 @@ pub(super) fn feeds(sections: &[Spanned<Section>], base: &Path) -> Result<Vec<Se
     Ok(feeds)
 }
 
-fn feed(section: &Section, _base: &Path) -> Result<Settings, String> {
+fn feed(section: &Section, base: &Path) -> Result<Settings, String> {
     let kind = section.kind.name();
     let given = [
         ("family", section.family.is_some()),
@@ -160,7 +160,22 @@ fn feed(section: &Section, _base: &Path) -> Result<Settings, String> {
                 )?,
             }))
         }
-        Kind::KeaMemfile | Kind::IscDhcpd | Kind::Leasequery => {
+        Kind::KeaMemfile => {
+            let family = section.family.ok_or_else(|| needs("family"))?;
+            let family = match family {
+                4 => kea::Family::V4,
+                6 => kea::Family::V6,
+                other => return Err(format!("family: expected 4 or 6, found {other}")),
+            };
+            let path = section.path.as_ref().ok_or_else(|| needs("path"))?;
+            let path = base.join(path);
+            Ok(Settings::KeaMemfile(kea::Settings {
+                name: name(&path.display()),
+                family,
+                path,
+            }))
+        }
+        Kind::IscDhcpd | Kind::Leasequery => {
             Err(format!("a feed of kind {kind:?} is not in this version"))
         }
     }

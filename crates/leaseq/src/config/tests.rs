@@ -371,3 +371,58 @@ fn the_embedded_default_is_on_loopback_and_serves_loopback() {
         );
     }
 }
+
+#[test]
+fn a_feed_of_a_lease_file_has_a_family_and_a_path_meant_from_the_files_directory() {
+    let text = "[[feed]]\nkind = \"kea-memfile\"\nfamily = 4\npath = \"kea/leases4.csv\"\n\
+         [[feed]]\nkind = \"kea-memfile\"\nname = \"pop-7\"\nfamily = 6\npath = \"/var/lib/kea/leases6.csv\"";
+    let file = Path::new("/etc/leaseq/leaseq.toml");
+    let config = Config::parse(file, text, Overrides::default()).unwrap();
+    let told: Vec<_> = config
+        .feeds
+        .iter()
+        .map(|feed| match feed {
+            leaseq_feed::Settings::KeaMemfile(feed) => (
+                &*feed.name,
+                feed.family.number(),
+                feed.path.to_str().unwrap(),
+            ),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (
+                "kea-memfile:/etc/leaseq/kea/leases4.csv",
+                4,
+                "/etc/leaseq/kea/leases4.csv"
+            ),
+            ("pop-7", 6, "/var/lib/kea/leases6.csv"),
+        ]
+    );
+}
+
+#[test]
+fn what_a_feed_of_a_lease_file_lacks_is_told() {
+    let refused = |keys: &str| told(&format!("[[feed]]\nkind = \"kea-memfile\"\n{keys}"));
+    let expected = [
+        ("family = 4", "a feed of kind \"kea-memfile\" needs `path`"),
+        (
+            "path = \"a\"",
+            "a feed of kind \"kea-memfile\" needs `family`",
+        ),
+        (
+            "family = 5\npath = \"a\"",
+            "family: expected 4 or 6, found 5",
+        ),
+        (
+            "family = 4\npath = \"a\"\nserver = \"192.0.2.1:67\"",
+            "`server` is not a key of a feed of kind \"kea-memfile\"",
+        ),
+    ];
+    for (keys, reason) in expected {
+        let found = refused(keys);
+        assert!(found.contains(reason), "{keys}: {found}");
+    }
+}
