@@ -4,6 +4,8 @@
 //!
 //! - [`kea`]: lease files of ISC Kea's memfile backend, v4 and v6, with the files of its clean-up;
 //! - [`kea_ha`]: a backup peer of Kea's high availability hook, over HTTP;
+//! - [`isc`]: lease files of ISC dhcpd, v4 and v6;
+//! - [`dnsmasq`]: the lease file of dnsmasq;
 //! - [`ndjson`]: one lease event a line, in both directions (import, export);
 //! - [`follow`]: files that another program keeps writing, for the sources that are such files;
 //! - [`socket`]: NDJSON on a Unix or TCP socket, answered line by line once durable.
@@ -14,8 +16,11 @@
 //! [`Rejection`] with file, line and reason; the lines around it are not harmed by it. Nothing here panics on
 //! what a source contains, and no line, however long, takes more memory than [`lines::MAX_LINE`] octets.
 
+pub mod dnsmasq;
 pub mod follow;
+mod held;
 pub mod hex;
+pub mod isc;
 pub mod kea;
 pub mod kea_ha;
 pub mod lines;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use leaseq_store::Store;
 
 use crate::run::Feed;
-use crate::{kea, kea_ha, socket};
+use crate::{dnsmasq, isc, kea, kea_ha, socket};
 
 /// The settings of one feed. Two that are equal run the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,10 @@ pub enum Settings {
     KeaHa(kea_ha::Settings),
     /// The lease file of a running Kea.
     KeaMemfile(kea::Settings),
+    /// The lease file of a running ISC dhcpd.
+    IscDhcpd(isc::Settings),
+    /// The lease file of a running dnsmasq.
+    Dnsmasq(dnsmasq::Settings),
 }
 
 /// Why a feed cannot be started. Faults of the source are not among them: a feed waits for it.
@@ -49,6 +53,8 @@ impl Settings {
             Settings::Ndjson(settings) => &settings.name,
             Settings::KeaHa(settings) => &settings.name,
             Settings::KeaMemfile(settings) => &settings.name,
+            Settings::IscDhcpd(settings) => &settings.name,
+            Settings::Dnsmasq(settings) => &settings.name,
         }
     }
 
@@ -74,6 +80,18 @@ impl Settings {
             }
             Settings::KeaMemfile(settings) => {
                 kea::start(settings, store).map_err(|source| StartError::Start {
+                    name: settings.name.clone(),
+                    source,
+                })
+            }
+            Settings::IscDhcpd(settings) => {
+                isc::start(settings, store).map_err(|source| StartError::Start {
+                    name: settings.name.clone(),
+                    source,
+                })
+            }
+            Settings::Dnsmasq(settings) => {
+                dnsmasq::start(settings, store).map_err(|source| StartError::Start {
                     name: settings.name.clone(),
                     source,
                 })

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use leaseq_feed::kea::LeaseFile;
-use leaseq_feed::ndjson;
+use leaseq_feed::{dnsmasq, isc, ndjson};
 use leaseq_store::Event;
 
 /// One NDJSON line: what is accepted can be written, and read back as the same event.
@@ -41,4 +41,37 @@ pub fn kea(file: &[u8]) {
         told <= lines,
         "{told} events and rejections from {lines} lines"
     );
+}
+
+/// A lease file of ISC dhcpd: reading ends, every event can be stored, and rejections are of lines that are there.
+pub fn isc(file: &[u8]) {
+    let lines = file.split(|octet| *octet == b'\n').count() as u64;
+    let mut leases = isc::Leases::read(PathBuf::from("dhcpd.leases"), file, 0);
+    // A declaration has at least a brace or a semicolon, a lease within one an address.
+    let most = file.len() + 1;
+    for (told, item) in leases.by_ref().enumerate() {
+        assert!(told < most, "more events than octets");
+        match item {
+            Ok(event) => assert_eq!(event.check(), Ok(())),
+            Err(leaseq_feed::ReadError::Rejected(told)) => {
+                assert!((1..=lines).contains(&told.line), "{told} of {lines} lines");
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(leases.octets_done(), file.len() as u64);
+}
+
+/// A lease file of dnsmasq, at a time told by its first octets: each line is a lease or a rejection at most, and every event can be stored.
+pub fn dnsmasq(input: &[u8]) {
+    let Some((now, file)) = input.split_first_chunk::<4>() else {
+        return;
+    };
+    let now = u32::from_le_bytes(*now);
+    let (leases, rejected) = dnsmasq::parse(file, 0);
+    let lines = file.split(|octet| *octet == b'\n').count();
+    assert!(leases.len() + rejected.len() <= lines);
+    for lease in leases {
+        assert_eq!(lease.seen_at(now).check(), Ok(()));
+    }
 }

@@ -41,6 +41,16 @@ fn kea() {
 }
 
 #[test]
+fn isc() {
+    replay("isc", crate::feeds::isc);
+}
+
+#[test]
+fn dnsmasq() {
+    replay("dnsmasq", crate::feeds::dnsmasq);
+}
+
+#[test]
 fn sessions() {
     replay("sessions", crate::sessions::sessions);
 }

@@ -105,9 +105,9 @@ pub enum ImportFormat {
     Kea4,
     /// Kea's memfile, DHCPv6
     Kea6,
-    /// ISC dhcpd's lease file (not in this version)
+    /// ISC dhcpd's lease file, of either family
     Isc,
-    /// dnsmasq's lease file (not in this version)
+    /// dnsmasq's lease file, of both families
     Dnsmasq,
     /// One JSON object a line, as `store export` writes
     Ndjson,

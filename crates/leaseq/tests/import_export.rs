@@ -4,6 +4,7 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use common::{export, leaseq, run, sample, stat, stderr, stdout, text};
 use serde_json::{Value, json};
@@ -223,20 +224,9 @@ fn rejected_lines_are_told_and_strict_takes_all_or_nothing() {
 fn files_of_no_known_format_are_refused_before_anything_is_done() {
     let dir = tempfile::tempdir().unwrap();
     let store = dir.path().join("store");
-    let file = dir.path().join("dhcpd.leases");
-    fs::write(&file, "lease 192.0.2.1 {\n").unwrap();
+    let file = dir.path().join("leases.txt");
+    fs::write(&file, "one lease, of somebody\n").unwrap();
     run(&["import", "--data-dir", text(&store), text(&file)], 2);
-    run(
-        &[
-            "import",
-            "--data-dir",
-            text(&store),
-            "--format",
-            "isc",
-            text(&file),
-        ],
-        2,
-    );
     run(
         &[
             "import",
@@ -259,6 +249,115 @@ fn files_of_no_known_format_are_refused_before_anything_is_done() {
     );
     assert!(!store.exists());
     run(&["store", "stat", "--data-dir", text(&store)], 1);
+}
+
+/// Imports a file, expects this exit status, and gives standard output and error.
+fn import(store: &Path, file: &Path, status: i32) -> (String, String) {
+    let arguments = ["import", "--data-dir", text(store), text(file)];
+    let output = leaseq(&arguments).output().unwrap();
+    let told = (stdout(&output), stderr(&output));
+    assert_eq!(output.status.code(), Some(status), "{told:?}");
+    told
+}
+
+#[test]
+fn lease_files_of_dhcpd_are_imported() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("store");
+    let v4 = dir.path().join("dhcpd.leases");
+    let v6 = dir.path().join("dhcpd6.leases");
+    let lease = |address, state, extra| {
+        format!(
+            "lease {address} {{\n  starts 4 2026/11/19 10:33:11;\n  ends 4 2096/11/19 10:33:11;\n  binding state {state};\n  \
+             hardware ethernet 02:00:5e:00:00:01;\n{extra}}}\n"
+        )
+    };
+    let relayed = "  option agent.remote-id \"modem-1\";\n";
+    let damaged = "lease 192.0.2.9 {\n  starts 4 20";
+    let leases = [
+        "# The format of this file is documented in the dhcpd.leases(5) manual page.\n\n".into(),
+        lease("192.0.2.1", "active", ""),
+        lease("192.0.2.2", "active", relayed),
+        damaged.into(),
+        "\n".into(),
+        lease("192.0.2.3", "abandoned", ""),
+        lease("192.0.2.1", "free", ""),
+    ];
+    fs::write(&v4, leases.concat()).unwrap();
+    let (out, err) = import(&store, &v4, 3);
+    assert!(
+        out.ends_with(": 4 rows taken, 4 of them changed something, 1 rejected\n"),
+        "{out}"
+    );
+    assert!(
+        err.contains("dhcpd.leases:16: expected its end, found the next declaration on line 18"),
+        "{err}"
+    );
+    assert!(!err.contains("relay agent"), "{err}");
+    fs::write(
+        &v6,
+        "ia-pd \"\\001\\000\\000\\000\\000\\003\" {\n  cltt 4 2026/11/19 10:33:11;\n  iaprefix 2001:db8:100::/56 {\n    \
+         binding state active;\n    preferred-life 300;\n    max-life 600;\n    ends never;\n  }\n}\n",
+    )
+    .unwrap();
+    let (out, err) = import(&store, &v6, 0);
+    assert!(out.contains(": 1 rows taken"), "{out}");
+    assert!(err.contains("dhcpd writes none into IPv6 leases"), "{err}");
+    let states = &stat(&store)["v4"]["states"];
+    assert_eq!(
+        (
+            &states["active"],
+            &states["abandoned"],
+            &states["available"]
+        ),
+        (&json!(1), &json!(1), &json!(1))
+    );
+    let lines = export(&store);
+    let relayed = lines.iter().find(|line| line["address"] == "192.0.2.2");
+    assert_eq!(relayed.unwrap()["relay_agent_info"], "02076d6f64656d2d31");
+    let prefix = lines.iter().find(|line| line["family"] == 6).unwrap();
+    assert_eq!(
+        (&prefix["prefix"], &prefix["duid"], &prefix["iaid"]),
+        (&json!("2001:db8:100::/56"), &json!("0003"), &json!(1))
+    );
+}
+
+#[test]
+fn lease_files_of_dnsmasq_are_imported() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("store");
+    let file = dir.path().join("dnsmasq.leases");
+    fs::write(
+        &file,
+        "4000000000 02:00:5e:00:00:01 192.0.2.1 host 01:02:00:5e:00:00:01\n0 02:00:5e:00:00:02 192.0.2.2 * *\n1000000000 02:03 192.0.2.3 \
+         * *\nduid 00:01\n4000000000 7 2001:db8::1 * 00:03\nrubbish\n",
+    )
+    .unwrap();
+    let (out, err) = import(&store, &file, 3);
+    assert!(
+        out.ends_with(": 4 rows taken, 4 of them changed something, 1 rejected\n"),
+        "{out}"
+    );
+    assert!(
+        err.contains("dnsmasq.leases:6: expected 5 fields, found 1"),
+        "{err}"
+    );
+    assert!(err.contains("only newer versions of dnsmasq"), "{err}");
+    let stats = stat(&store);
+    assert_eq!(stats["v4"]["states"]["active"], 2);
+    assert_eq!(stats["v4"]["states"]["expired"], 1);
+    assert_eq!(stats["v6"]["states"]["active"], 1);
+    for line in export(&store) {
+        let end = line["cltt"]
+            .as_u64()
+            .zip(line["valid_lifetime"].as_u64())
+            .map(|(cltt, left)| cltt + left);
+        match line["address"].as_str().unwrap() {
+            "192.0.2.1" | "2001:db8::1" => assert_eq!(end, Some(4_000_000_000)),
+            "192.0.2.2" => assert_eq!(line["valid_lifetime"], 4_294_967_295_u64),
+            _ => assert_eq!(line["state_since"], 1_000_000_000),
+        }
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use leaseq_feed::{Settings, kea, kea_ha, socket};
+use leaseq_feed::{Settings, dnsmasq, isc, kea, kea_ha, socket};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -37,6 +37,7 @@ pub enum Kind {
     KeaMemfile,
     KeaHa,
     IscDhcpd,
+    Dnsmasq,
     Ndjson,
     Leasequery,
 }
@@ -48,6 +49,7 @@ impl Kind {
             Kind::KeaMemfile => "kea-memfile",
             Kind::KeaHa => "kea-ha",
             Kind::IscDhcpd => "isc-dhcpd",
+            Kind::Dnsmasq => "dnsmasq",
             Kind::Ndjson => "ndjson",
             Kind::Leasequery => "leasequery",
         }
@@ -65,7 +67,7 @@ impl Kind {
                 "probe-interval",
             ],
             Kind::Ndjson => &["listen"],
-            Kind::IscDhcpd => &["path"],
+            Kind::IscDhcpd | Kind::Dnsmasq => &["path"],
             Kind::Leasequery => &["family", "server"],
         }
     }
@@ -175,8 +177,20 @@ fn feed(section: &Section, base: &Path) -> Result<Settings, String> {
                 path,
             }))
         }
-        Kind::IscDhcpd | Kind::Leasequery => {
-            Err(format!("a feed of kind {kind:?} is not in this version"))
+        Kind::IscDhcpd => {
+            let path = base.join(section.path.as_ref().ok_or_else(|| needs("path"))?);
+            Ok(Settings::IscDhcpd(isc::Settings {
+                name: name(&path.display()),
+                path,
+            }))
         }
+        Kind::Dnsmasq => {
+            let path = base.join(section.path.as_ref().ok_or_else(|| needs("path"))?);
+            Ok(Settings::Dnsmasq(dnsmasq::Settings {
+                name: name(&path.display()),
+                path,
+            }))
+        }
+        Kind::Leasequery => Err(format!("a feed of kind {kind:?} is not in this version")),
     }
 }

@@ -249,6 +249,8 @@ fn what_is_wrong_is_told_with_its_place() {
         "[[feed]]\nkind = \"kea-ha\"\nlisten = \"127.0.0.1:8068\"\npull-interval = \"10ms\"",
         "[[feed]]\nkind = \"ndjson\"\nlisten = \"127.0.0.1:1\"\ncontrol6 = \"unix:/run/kea/kea6-ctrl-socket\"",
         "[[feed]]\nkind = \"kea\"",
+        "[[feed]]\nkind = \"isc-dhcpd\"",
+        "[[feed]]\nkind = \"dnsmasq\"\npath = \"x\"\nfamily = 4",
         "[[feed]]\nkind = \"ndjson\"",
         "[[feed]]\nkind = \"ndjson\"\nlisten = \"feed.sock\"",
         "[[feed]]\nkind = \"ndjson\"\nlisten = \"127.0.0.1:1\"\npath = \"x\"",
@@ -284,6 +286,25 @@ fn a_backup_of_kea_is_told_where_to_ask_for_all_leases() {
     assert_eq!(told(full.control6), "http://127.0.0.1:8000/");
     assert_eq!(full.pull_interval, Duration::from_secs(600));
     assert_eq!(full.probe_interval, Duration::from_secs(2));
+}
+
+#[test]
+fn lease_files_of_feeds_lie_beside_the_configuration() {
+    let file = Path::new("/etc/leaseq/leaseq.toml");
+    for kind in ["isc-dhcpd", "dnsmasq"] {
+        for path in ["leases", "/etc/leaseq/leases"] {
+            let text = format!("[[feed]]\nkind = \"{kind}\"\npath = \"{path}\"");
+            let config = Config::parse(file, &text, Overrides::default()).unwrap();
+            let found = match &config.feeds[0] {
+                FeedSettings::IscDhcpd(settings) => &settings.path,
+                FeedSettings::Dnsmasq(settings) => &settings.path,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(found, Path::new("/etc/leaseq/leases"));
+            let name = format!("{kind}:/etc/leaseq/leases");
+            assert_eq!(config.feeds[0].name(), name);
+        }
+    }
 }
 
 #[test]

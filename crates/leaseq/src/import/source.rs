@@ -3,11 +3,12 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use leaseq_feed::ReadError;
 use leaseq_feed::kea::{self, Family};
 use leaseq_feed::ndjson::Events;
+use leaseq_feed::{ReadError, dnsmasq, isc};
 use leaseq_store::Event;
 
 use crate::cli::ImportFormat;
@@ -26,11 +27,13 @@ pub struct Source {
 
 enum Kind {
     Kea(kea::Leases),
+    Isc(isc::Leases<File>),
+    Dnsmasq(dnsmasq::Leases),
     Ndjson { events: Events<File>, octets: u64 },
 }
 
 impl Source {
-    /// Opens a file; without a format its first line tells it.
+    /// Opens a file; without a format its first lines tell it.
     pub fn open(path: &Path, format: Option<ImportFormat>) -> anyhow::Result<Source> {
         if path.is_dir() {
             return Err(Usage(format!(
@@ -56,16 +59,8 @@ impl Source {
                     octets,
                 }
             }
-            ImportFormat::Isc => {
-                return Err(
-                    Usage("import of ISC dhcpd's leases is not in this version".into()).into(),
-                );
-            }
-            ImportFormat::Dnsmasq => {
-                return Err(
-                    Usage("import of dnsmasq's leases is not in this version".into()).into(),
-                );
-            }
+            ImportFormat::Isc => Kind::Isc(isc::open(path, 0)?),
+            ImportFormat::Dnsmasq => Kind::Dnsmasq(dnsmasq::open(path, 0, unix_seconds())?),
         };
         Ok(Source {
             path: path.into(),
@@ -82,6 +77,8 @@ impl Source {
     pub fn octets(&self) -> u64 {
         match &self.kind {
             Kind::Kea(leases) => leases.octets(),
+            Kind::Isc(leases) => leases.octets(),
+            Kind::Dnsmasq(leases) => leases.octets(),
             Kind::Ndjson { octets, .. } => *octets,
         }
     }
@@ -90,22 +87,29 @@ impl Source {
     pub fn octets_done(&self) -> u64 {
         match &self.kind {
             Kind::Kea(leases) => leases.octets_done(),
+            Kind::Isc(leases) => leases.octets_done(),
+            Kind::Dnsmasq(leases) => leases.octets(),
             Kind::Ndjson { events, .. } => events.octets_done(),
         }
     }
 
     /// Says so if no row told a relay, for then most queries find nothing.
     pub fn tell_missing_relay_data(&self) {
-        let Kind::Kea(leases) = &self.kind else {
-            return;
+        let remark = match &self.kind {
+            Kind::Kea(leases) if leases.octets() > 0 && leases.with_relay_data() == 0 => {
+                "no row tells a relay agent, so queries by relay-id or remote-id will find none of its leases; Kea notes relay \
+                 agents only if \"store-extended-info\" is true, which is not the default"
+            }
+            Kind::Isc(leases) => match leases.relay_data().remark() {
+                Some(remark) => remark,
+                None => return,
+            },
+            Kind::Dnsmasq(leases) if leases.of_v4() > 0 && leases.with_relay_data() == 0 => {
+                dnsmasq::NO_RELAY_DATA
+            }
+            Kind::Kea(_) | Kind::Dnsmasq(_) | Kind::Ndjson { .. } => return,
         };
-        if leases.octets() > 0 && leases.with_relay_data() == 0 {
-            eprintln!(
-                "{}: no row tells a relay agent, so queries by relay-id or remote-id will find none of its leases; \
-                 Kea notes relay agents only if \"store-extended-info\" is true, which is not the default",
-                self.path.display()
-            );
-        }
+        eprintln!("{}: {remark}", self.path.display());
     }
 }
 
@@ -115,6 +119,8 @@ impl Iterator for Source {
     fn next(&mut self) -> Option<Self::Item> {
         match &mut self.kind {
             Kind::Kea(leases) => leases.next(),
+            Kind::Isc(leases) => leases.next(),
+            Kind::Dnsmasq(leases) => leases.next(),
             Kind::Ndjson { events, .. } => events.next(),
         }
     }
@@ -142,11 +148,20 @@ fn guess(path: &Path) -> anyhow::Result<ImportFormat> {
     match kea::family_of_header(line) {
         Some(Family::V4) => Ok(ImportFormat::Kea4),
         Some(Family::V6) => Ok(ImportFormat::Kea6),
+        None if isc::is_lease_file(&head) => Ok(ImportFormat::Isc),
+        None if dnsmasq::is_lease_file(&head) => Ok(ImportFormat::Dnsmasq),
         None if head.trim_ascii_start().starts_with(b"{") || head.is_empty() => Ok(ImportFormat::Ndjson),
         None => Err(Usage(format!(
-            "{}: the first line tells no known format; expected the header of a Kea lease file, or a JSON object a line (or give --format)",
+            "{}: the first lines tell no known format; expected a lease file of Kea, ISC dhcpd or dnsmasq, or a JSON object a line (or give --format)",
             path.display()
         ))
         .into()),
     }
+}
+
+fn unix_seconds() -> u32 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
+    })
 }
