@@ -2,8 +2,8 @@
 //!
 //! Kea posts a command for each lease that it gives or takes back (`http`, `command`, `execute`); the answer comes once
 //! the lease is durable. Kea neither waits for that, unless `wait-backup-ack` is set, nor sends a second time, nor tells a
-//! backup of leases that were declined, reclaimed or changed by its own commands; so all leases are read now and then
-//! through its control channel (`pull`, `keeper`), and those that Kea no longer has are ended.
+//! backup of leases that its own commands (`lease4-add`) change; so all leases are read now and then through its control
+//! channel (`pull`, `keeper`), and those that Kea no longer has are ended.
 //!
 //! A DHCPv4 and a DHCPv6 server may send to one feed, and so may the two servers of a pair. In the store the feed's position
 //! names the families that are there; nothing counts as read before all of them were heard of.
