@@ -135,6 +135,11 @@ impl Feeds {
         state.live.then(|| state.read_up_to.seconds())
     }
 
+    /// The feed's name.
+    pub(crate) fn name(&self, number: u16) -> Option<&str> {
+        self.get(number).map(|known| known.state.name.as_str())
+    }
+
     /// Whether any feed is followed.
     pub(crate) fn any_live(&self) -> bool {
         self.known.iter().any(|known| known.state.live)

@@ -70,6 +70,7 @@ pub(crate) struct Counts {
     pub(crate) commits: CommitMeters,
     pub(crate) events: AtomicU64,
     pub(crate) unchanged: AtomicU64,
+    pub(crate) outdated: AtomicU64,
     pub(crate) slots_octets: AtomicU64,
     /// Octets of what only the thread that writes has: expiry, links.
     pub(crate) writer_octets: AtomicU64,
@@ -251,6 +252,7 @@ impl Shared {
             clock_ahead_ms: self.clock.ahead_ms(),
             events: load(&counts.events),
             unchanged: load(&counts.unchanged),
+            outdated: load(&counts.outdated),
         }
     }
 

@@ -73,6 +73,8 @@ pub struct Stats {
     pub events: u64,
     /// Events since the opening that were equal to what was stored.
     pub unchanged: u64,
+    /// Events since the opening that changed nothing because another feed had told something newer of their binding.
+    pub outdated: u64,
 }
 
 impl Stats {

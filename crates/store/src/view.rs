@@ -303,6 +303,13 @@ impl View {
         over
     }
 
+    /// The lease of exactly this address or delegated prefix, in any state; an address has a length of 128.
+    pub fn binding6(&self, vpn: &Vpn, address: Ipv6Addr, prefix_len: u8) -> Option<Bind6<'_>> {
+        let bind = self.bind6(self.slot6(vpn.as_ref(), address, prefix_len)?)?;
+        let is_it = (bind.address(), bind.prefix_len()) == (address, prefix_len);
+        (is_it && bind.vpn() == *vpn).then_some(bind)
+    }
+
     /// The link that an address means: the configured link with a prefix that contains it, else the link that bindings have
     /// told with exactly this link-address.
     pub fn link_of(&self, address: Ipv6Addr) -> Option<LinkId> {

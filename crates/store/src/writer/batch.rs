@@ -1,10 +1,12 @@
 //! A batch in the making: events resolved against what is stored, or against what the batch itself holds of their key.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::client6;
 use super::merge::{complete4, complete6};
+use super::rival::{Claim, Rivalry};
 use smallvec::SmallVec;
 
 use crate::apply::Indexes;
@@ -70,6 +72,8 @@ pub(crate) struct Batch {
     /// Hash of a DUID to the entries with which leases came to the client.
     joined: HashMap<u64, SmallVec<[usize; 2]>, BuildHasherDefault<Hashed>>,
     scratch: Vec<u8>,
+    /// Two feeds that have claimed one binding since this was asked last: the event's, and the stored binding's.
+    conflict: Cell<Option<(u16, u16)>>,
 }
 
 /// What became of an event.
@@ -79,6 +83,8 @@ pub(crate) enum Outcome {
     Changed,
     /// It says what is stored already.
     Unchanged,
+    /// Another feed has something newer.
+    Outdated,
     /// It does not fit: commit the batch first, then try again.
     Full,
     /// It cannot be stored.
@@ -179,6 +185,17 @@ impl Batch {
         self.limit.saturating_sub(self.records.len() + record)
     }
 
+    fn note_conflict(&self, rivalry: Rivalry, event: u16, stored: u16) {
+        if rivalry == Rivalry::Rivals {
+            self.conflict.set(Some((event, stored)));
+        }
+    }
+
+    /// Two feeds that have claimed one binding since this was asked last.
+    pub(crate) fn take_conflict(&self) -> Option<(u16, u16)> {
+        self.conflict.take()
+    }
+
     /// Resolves an event of an IPv4 binding.
     pub(crate) fn add4(&mut self, event: &mut Event4, cx: &Context<'_>) -> Outcome {
         if !cx.feeds.has(event.feed) {
@@ -224,11 +241,17 @@ impl Batch {
         encode4(&mut scratch, event, 0, self.stamp);
         let mut departed = Vec::new();
         if let Some(old) = &stored {
-            if is_same(old.octets(), &scratch) {
+            let rivalry = Rivalry::between(cx.feeds, feed, old.feed());
+            if is_same(old.octets(), &scratch) && !rivalry.inherits(cx.feeds, feed) {
                 self.scratch = scratch;
                 return Outcome::Unchanged;
             }
             let new = Bind4::trusted(&scratch);
+            self.note_conflict(rivalry, feed, old.feed());
+            if !rivalry.admits(Claim::of4(&new), Claim::of4(old)) {
+                self.scratch = scratch;
+                return Outcome::Outdated;
+            }
             let had = old.remote_id().is_some() || old.relay_id().is_some();
             if had && (old.remote_id() != new.remote_id() || old.relay_id() != new.relay_id()) {
                 encode_departed4(&mut departed, *old, 0, self.stamp);
@@ -306,11 +329,17 @@ impl Batch {
                 joined = Some(old.joined());
                 set_joined(&mut scratch, old.joined());
             }
-            if is_same6(old.octets(), &scratch) {
+            let rivalry = Rivalry::between(cx.feeds, feed, old.feed());
+            if is_same6(old.octets(), &scratch) && !rivalry.inherits(cx.feeds, feed) {
                 self.scratch = scratch;
                 return Outcome::Unchanged;
             }
             let new = Bind6::trusted(&scratch);
+            self.note_conflict(rivalry, feed, old.feed());
+            if !rivalry.admits(Claim::of6(&new), Claim::of6(old)) {
+                self.scratch = scratch;
+                return Outcome::Outdated;
+            }
             let had = !old.duid().is_empty() || old.hops().next().is_some();
             let departs = !stays || old.link() != new.link() || !old.hops().eq(new.hops());
             if had && (departs || old.state() != new.state()) {

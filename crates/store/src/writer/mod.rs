@@ -29,6 +29,7 @@ mod client6;
 mod compaction;
 mod expiry;
 mod merge;
+mod rival;
 mod topology;
 
 use batch::{Batch, Context, Outcome};
@@ -56,6 +57,8 @@ pub(crate) struct Writer {
     topology: Topology,
     /// Slots of leases that ran out while the time was in doubt. A set: renewals may make a slot due any number of times.
     unconfirmed: BTreeSet<u32>,
+    /// Pairs of feeds of which it was told that they claim the same bindings.
+    conflicts: BTreeSet<(u16, u16)>,
     batch: Batch,
     batch_open: bool,
     answers: Vec<(Answer, Committed)>,
@@ -98,6 +101,7 @@ impl Writer {
             fingerprint,
             topology,
             unconfirmed: BTreeSet::new(),
+            conflicts: BTreeSet::new(),
             batch: Batch::default(),
             batch_open: false,
             answers: Vec::new(),
@@ -230,6 +234,9 @@ impl Writer {
         match self.resolve(event)? {
             Outcome::Changed => submission.changed += 1,
             Outcome::Rejected(error) => submission.rejected.push((at, error)),
+            Outcome::Outdated => {
+                self.shared.counts.outdated.fetch_add(1, Relaxed);
+            }
             Outcome::Unchanged | Outcome::Full => {
                 self.shared.counts.unchanged.fetch_add(1, Relaxed);
             }
@@ -256,11 +263,29 @@ impl Writer {
             self.confirm_time(event);
         }
         let (batch, mut context) = self.context();
-        match event {
+        let outcome = match event {
             Event::V4(event) => batch.add4(event, &context),
             Event::V6(event) => batch.add6(event, &context),
             Event::Feed(event) => batch.add_feed(event, &mut context),
+        };
+        if let Some((feed, stored)) = self.batch.take_conflict() {
+            self.tell_conflict(feed, stored);
         }
+        outcome
+    }
+
+    /// Says of two feeds, once, that they claim the same bindings.
+    fn tell_conflict(&mut self, feed: u16, stored: u16) {
+        if !self.conflicts.insert((feed.min(stored), feed.max(stored))) {
+            return;
+        }
+        let name = |number| self.feeds.name(number).unwrap_or_default();
+        tracing::warn!(
+            id = "feed-conflict",
+            feed = name(feed),
+            other = name(stored),
+            "both feeds tell of one binding: the newer transaction with its client counts"
+        );
     }
 
     fn name_feed(&mut self, name: &str) -> Result<u16, FeedError> {

@@ -1,0 +1,172 @@
+//! Two feeds that claim one binding: the better record counts (RFC 6926 §7.6).
+//!
+//! Better is the one with the later last transaction of the client; the start of the state stands in where a record has none.
+//! Where that decides nothing, a record that its source has first-hand is better than one that it has from another server.
+//! The section leaves the rest open: then the later start of the state counts, then a binding that lives, and at last the one
+//! that is stored.
+
+use std::cmp::Ordering;
+
+use crate::event::State;
+use crate::feeds::Feeds;
+use crate::record::{Bind4, Bind6};
+
+/// How the feed of an event stands to the feed of the stored binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rivalry {
+    /// It is the same, or one of them is none.
+    None,
+    /// The binding's feed is not followed any more, or not yet.
+    Heir,
+    /// Both are followed.
+    Rivals,
+}
+
+impl Rivalry {
+    pub(super) fn between(feeds: &Feeds, event: u16, stored: u16) -> Rivalry {
+        if event == stored || event == 0 || stored == 0 {
+            return Rivalry::None;
+        }
+        match feeds.live(stored) {
+            Some(_) => Rivalry::Rivals,
+            None => Rivalry::Heir,
+        }
+    }
+
+    /// Whether the event's feed gets a binding of which both say the same: one that is followed, from one that is not.
+    pub(super) fn inherits(self, feeds: &Feeds, event: u16) -> bool {
+        self == Rivalry::Heir && feeds.live(event).is_some()
+    }
+
+    /// Whether what the event says counts.
+    pub(super) fn admits(self, event: Claim, stored: Claim) -> bool {
+        match (self, event.compare(stored)) {
+            (Rivalry::None, _) | (_, Ordering::Greater) => true,
+            (Rivalry::Heir, Ordering::Equal) => true,
+            (_, Ordering::Equal | Ordering::Less) => false,
+        }
+    }
+}
+
+/// What decides which of two records is better.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claim {
+    cltt: Option<u32>,
+    state_since: u32,
+    is_remote: bool,
+    lives: bool,
+}
+
+impl Claim {
+    pub(super) fn of4(bind: &Bind4<'_>) -> Claim {
+        Claim {
+            cltt: bind.cltt(),
+            state_since: bind.state_since(),
+            is_remote: bind.is_remote(),
+            lives: bind.state() == State::Active,
+        }
+    }
+
+    pub(super) fn of6(bind: &Bind6<'_>) -> Claim {
+        Claim {
+            cltt: bind.cltt(),
+            state_since: bind.state_since(),
+            is_remote: bind.is_remote(),
+            lives: bind.state() == State::Active,
+        }
+    }
+
+    /// Greater: better than the other.
+    fn compare(self, other: Claim) -> Ordering {
+        let (ours, theirs) = match (self.cltt, other.cltt) {
+            (None, None) => (self.state_since, other.state_since),
+            (ours, theirs) => (
+                ours.unwrap_or(self.state_since),
+                theirs.unwrap_or(other.state_since),
+            ),
+        };
+        ours.cmp(&theirs)
+            .then(other.is_remote.cmp(&self.is_remote))
+            .then(self.state_since.cmp(&other.state_since))
+            .then(self.lives.cmp(&other.lives))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLAIM: Claim = Claim {
+        cltt: Some(1_000),
+        state_since: 500,
+        is_remote: false,
+        lives: true,
+    };
+
+    fn assert_better(better: Claim, worse: Claim) {
+        assert_eq!(
+            better.compare(worse),
+            Ordering::Greater,
+            "{better:?} {worse:?}"
+        );
+        assert_eq!(
+            worse.compare(better),
+            Ordering::Less,
+            "{better:?} {worse:?}"
+        );
+    }
+
+    #[test]
+    fn the_later_transaction_is_better_whatever_the_state_s_start() {
+        let expired = Claim {
+            cltt: Some(999),
+            state_since: 2_000,
+            lives: false,
+            ..CLAIM
+        };
+        assert_better(CLAIM, expired);
+        let remote = Claim {
+            cltt: Some(1_001),
+            is_remote: true,
+            ..CLAIM
+        };
+        assert_better(remote, CLAIM);
+    }
+
+    #[test]
+    fn the_start_of_the_state_stands_in_for_a_missing_transaction() {
+        let unknown = |state_since| Claim {
+            cltt: None,
+            state_since,
+            ..CLAIM
+        };
+        assert_better(CLAIM, unknown(999));
+        assert_better(unknown(1_001), CLAIM);
+        assert_better(unknown(2), unknown(1));
+    }
+
+    #[test]
+    fn what_is_undecided_goes_to_the_local_record_then_to_the_later_state() {
+        let remote = Claim {
+            is_remote: true,
+            state_since: 900,
+            ..CLAIM
+        };
+        assert_better(CLAIM, remote);
+        let later = Claim {
+            state_since: 501,
+            lives: false,
+            ..CLAIM
+        };
+        assert_better(later, CLAIM);
+        let over = Claim {
+            lives: false,
+            ..CLAIM
+        };
+        assert_better(CLAIM, over);
+        assert!(!Rivalry::Rivals.admits(CLAIM, CLAIM));
+        assert!(Rivalry::Heir.admits(CLAIM, CLAIM));
+        assert!(!Rivalry::Heir.admits(over, CLAIM));
+        assert!(Rivalry::None.admits(over, CLAIM));
+    }
+}
