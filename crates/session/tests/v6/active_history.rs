@@ -168,7 +168,7 @@ fn forget(site: &Site) {
 fn a_start_time_that_the_history_does_not_reach_is_told_in_the_reply() {
     let site = Site::forgetful();
     let dropped = drop_an_end(&site);
-    for (since, xid) in [0, NOW_2000 - 1, dropped].into_iter().zip(1..) {
+    for (since, xid) in [1, NOW_2000 - 1, dropped].into_iter().zip(1..) {
         let mut pair = site.connect();
         pair.send(&Request::all_updates().since(since).xid(xid));
         let begun = pair.replies();
@@ -196,6 +196,18 @@ fn a_start_time_that_the_history_does_not_reach_is_told_in_the_reply() {
         covered.hear().last().map(String::as_str),
         Some("data caught up")
     );
+}
+
+#[test]
+fn whoever_asks_from_the_beginning_of_time_is_told_everything_that_lives() {
+    let site = Site::forgetful();
+    drop_an_end(&site);
+    site.change([address(&text(100), 100, 1)]);
+    let mut stream = site.stream(&Request::all_updates().since(0));
+    let told = stream.hear();
+    let lease = format!("data 100: {} 3600", ip(&text(100)));
+    assert!(told.contains(&lease), "{told:?}");
+    assert_eq!(told.last().map(String::as_str), Some("data caught up"));
 }
 
 #[test]

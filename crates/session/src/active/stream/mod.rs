@@ -16,6 +16,10 @@ use crate::counters::{Counters, FamilyCounters, QueryEnd};
 use crate::query::{QueryContext, Quota, RunningQuery, StepEnd};
 use crate::settings::{Family, RequestorRule, Settings};
 
+/// Where the times of DHCPv6 begin, 2000-01-01. There is no bulk query for everything there, so a requestor that has been
+/// told nothing yet asks from the beginning: it cannot miss the end of what it was never told.
+const BEGINNING6: u32 = 946_684_800;
+
 /// Octets that what one record means may take at most, where it does not fit into one buffer.
 const MOST_SPILLED: usize = 64 << 20;
 
@@ -182,9 +186,10 @@ impl Stream {
         sent: &mut Sent,
     ) -> Result<(), Full> {
         let dropped = cx.view.dropped_until();
-        let data_missing = self
-            .since
-            .is_some_and(|since| dropped > Stamp::default() && since <= dropped.seconds());
+        let data_missing = self.since.is_some_and(|since| {
+            let knows_nothing = self.family == Family::V6 && since <= BEGINNING6;
+            !knows_nothing && dropped > Stamp::default() && since <= dropped.seconds()
+        });
         let since = self.since.filter(|_| !data_missing);
         let from_stamp = since.map(|since| Stamp::from_millis(u64::from(since) * 1_000));
         let base = from_stamp.map_or(cx.server_time, |stamp| stamp.min(cx.server_time));
