@@ -8,6 +8,7 @@
 //! - [`dnsmasq`]: the lease file of dnsmasq;
 //! - [`ndjson`]: one lease event a line, in both directions (import, export);
 //! - [`follow`]: files that another program keeps writing, for the sources that are such files;
+//! - [`mirror`]: another leasequery server;
 //! - [`socket`]: NDJSON on a Unix or TCP socket, answered line by line once durable.
 //!
 //! What follows a source while the server runs is a [`run::Feed`], started from its [`Settings`].
@@ -24,6 +25,7 @@ pub mod isc;
 pub mod kea;
 pub mod kea_ha;
 pub mod lines;
+pub mod mirror;
 pub mod ndjson;
 pub mod rejection;
 pub mod run;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use leaseq_store::Store;
 
 use crate::run::Feed;
-use crate::{dnsmasq, isc, kea, kea_ha, socket};
+use crate::{dnsmasq, isc, kea, kea_ha, mirror, socket};
 
 /// The settings of one feed. Two that are equal run the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub enum Settings {
     IscDhcpd(isc::Settings),
     /// The lease file of a running dnsmasq.
     Dnsmasq(dnsmasq::Settings),
+    /// Another leasequery server.
+    Leasequery(mirror::Settings),
 }
 
 /// Why a feed cannot be started. Faults of the source are not among them: a feed waits for it.
@@ -55,6 +57,7 @@ impl Settings {
             Settings::KeaMemfile(settings) => &settings.name,
             Settings::IscDhcpd(settings) => &settings.name,
             Settings::Dnsmasq(settings) => &settings.name,
+            Settings::Leasequery(settings) => &settings.name,
         }
     }
 
@@ -92,6 +95,12 @@ impl Settings {
             }
             Settings::Dnsmasq(settings) => {
                 dnsmasq::start(settings, store).map_err(|source| StartError::Start {
+                    name: settings.name.clone(),
+                    source,
+                })
+            }
+            Settings::Leasequery(settings) => {
+                mirror::start(settings, store).map_err(|source| StartError::Start {
                     name: settings.name.clone(),
                     source,
                 })

@@ -1,15 +1,20 @@
 //! `[[feed]]`: the section as it is written, and what a feed is told to do because of it.
 
 use std::collections::HashSet;
+use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use leaseq_feed::{Settings, dnsmasq, isc, kea, kea_ha, socket};
+use leaseq_feed::{Settings, dnsmasq, isc, kea, kea_ha, mirror, socket};
+use leaseq_wire::parameters::ACTIVE_LQ_IDLE_TIMEOUT;
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::build::Fault;
-use super::units::Text;
+use super::units::{Octets, Text};
+
+/// How often a server without active leasequery is asked in bulk.
+const MIRROR_INTERVAL: Duration = Duration::from_secs(15 * 60);
 
 /// The shortest interval at which a source is asked.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
@@ -29,6 +34,14 @@ pub struct Section {
     pub control6: Option<Text<kea_ha::ControlAddress>>,
     pub pull_interval: Option<Text<Duration>>,
     pub probe_interval: Option<Text<Duration>>,
+    pub interval: Option<Text<Duration>>,
+    pub retry: Option<Text<Duration>>,
+    pub ca: Option<PathBuf>,
+    pub certificate: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+    pub server_name: Option<String>,
+    pub links: Option<Vec<Text<Ipv6Addr>>>,
+    pub relay_ids: Option<Vec<Text<Octets>>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -68,7 +81,18 @@ impl Kind {
             ],
             Kind::Ndjson => &["listen"],
             Kind::IscDhcpd | Kind::Dnsmasq => &["path"],
-            Kind::Leasequery => &["family", "server"],
+            Kind::Leasequery => &[
+                "family",
+                "server",
+                "interval",
+                "retry",
+                "ca",
+                "certificate",
+                "key",
+                "server-name",
+                "links",
+                "relay-ids",
+            ],
         }
     }
 }
@@ -102,6 +126,14 @@ fn feed(section: &Section, base: &Path) -> Result<Settings, String> {
         ("control6", section.control6.is_some()),
         ("pull-interval", section.pull_interval.is_some()),
         ("probe-interval", section.probe_interval.is_some()),
+        ("interval", section.interval.is_some()),
+        ("retry", section.retry.is_some()),
+        ("ca", section.ca.is_some()),
+        ("certificate", section.certificate.is_some()),
+        ("key", section.key.is_some()),
+        ("server-name", section.server_name.is_some()),
+        ("links", section.links.is_some()),
+        ("relay-ids", section.relay_ids.is_some()),
     ];
     let foreign = given
         .iter()
@@ -191,6 +223,75 @@ fn feed(section: &Section, base: &Path) -> Result<Settings, String> {
                 path,
             }))
         }
-        Kind::Leasequery => Err(format!("a feed of kind {kind:?} is not in this version")),
+        Kind::Leasequery => {
+            let server = section.server.as_ref().ok_or_else(|| needs("server"))?;
+            let family = match section.family.ok_or_else(|| needs("family"))? {
+                4 => mirror::Family::V4,
+                6 => mirror::Family::V6,
+                other => return Err(format!("family: expected 4 or 6, found {other}")),
+            };
+            mirror(section, name(server), family, server, base).map(Settings::Leasequery)
+        }
+    }
+}
+
+/// A mirror of another server, with or without TLS.
+fn mirror(
+    section: &Section,
+    name: String,
+    family: mirror::Family,
+    server: &str,
+    base: &Path,
+) -> Result<mirror::Settings, String> {
+    let files = (&section.ca, &section.certificate, &section.key);
+    let tls = match files {
+        (Some(ca), Some(certificate), Some(key)) => {
+            let host = mirror::Settings::host(server);
+            Some(mirror::TlsFiles {
+                ca: base.join(ca),
+                certificate: base.join(certificate),
+                key: base.join(key),
+                server_name: section.server_name.clone().unwrap_or_else(|| host.into()),
+            })
+        }
+        (None, None, None) if section.server_name.is_none() => None,
+        _ => {
+            let needed = "TLS to a server needs `ca`, `certificate` and `key`";
+            return Err(needed.into());
+        }
+    };
+    let links = section.links.iter().flatten().map(|Text(link)| *link);
+    let links: Vec<_> = links.collect();
+    if family == mirror::Family::V4 && !links.is_empty() {
+        return Err("`links` has no meaning in family 4".into());
+    }
+    let relay_ids = section.relay_ids.iter().flatten();
+    let interval = at_least_a_second("interval", &section.interval, MIRROR_INTERVAL)?;
+    Ok(mirror::Settings {
+        name,
+        family,
+        server: server.to_owned(),
+        tls,
+        interval,
+        retry: section
+            .retry
+            .as_ref()
+            .map_or(ACTIVE_LQ_IDLE_TIMEOUT, |Text(retry)| *retry),
+        links,
+        relay_ids: relay_ids.map(|Text(Octets(id))| id.clone()).collect(),
+    })
+}
+
+fn at_least_a_second(
+    key: &str,
+    given: &Option<Text<Duration>>,
+    default: Duration,
+) -> Result<Duration, String> {
+    match given {
+        None => Ok(default),
+        Some(Text(time)) if *time < Duration::from_secs(1) => {
+            Err(format!("{key}: expected at least 1s, found {time:?}"))
+        }
+        Some(Text(time)) => Ok(*time),
     }
 }

@@ -119,6 +119,14 @@ impl Value for Ipv4Addr {
     }
 }
 
+impl Value for Ipv6Addr {
+    const EXPECTED: &'static str = "an IPv6 address";
+
+    fn read(text: &str) -> Result<Self, String> {
+        parse(text)
+    }
+}
+
 impl Value for Network {
     const EXPECTED: &'static str = "a network such as \"10.0.0.0/8\" or \"2001:db8::/32\"";
 
