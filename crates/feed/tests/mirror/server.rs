@@ -191,6 +191,14 @@ impl Mirror {
         self.feed.as_ref().unwrap().status().snapshot()
     }
 
+    /// Whether something cannot be known of the server's leases. That clocks differ does not count: a slow test's do.
+    pub fn misses_something(&self) -> bool {
+        let remark = self.status().remark.unwrap_or_default();
+        ["active leasequery", "asked for", "cannot tell"]
+            .iter()
+            .any(|limit| remark.contains(limit))
+    }
+
     /// Waits until the next part of the script is over; it must have gone well.
     pub fn wait_for_part(&self) {
         let part = self.script.recv_timeout(PATIENCE);
