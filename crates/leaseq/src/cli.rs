@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::query::time::Time;
+
 /// A DHCP leasequery server with its own lease store.
 #[derive(Debug, Parser)]
 #[command(name = "leaseq", version, max_term_width = 100)]
@@ -120,7 +122,7 @@ pub enum StoreCommand {
     /// Check the log and each index against it
     Verify(StoreDir),
     /// Write all leases to standard output as NDJSON
-    Export(StoreDir),
+    Export(StoreExport),
     /// Drop superseded records from the log
     Compact(StoreDir),
 }
@@ -130,6 +132,26 @@ pub struct StoreDir {
     /// Directory of the store
     #[arg(long, value_name = "DIR")]
     pub data_dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct StoreExport {
+    #[command(flatten)]
+    pub dir: StoreDir,
+    /// Write only what leasequery can tell, in order of addresses: two servers that tell the same write the same
+    #[arg(long)]
+    pub as_leasequery: bool,
+    /// With --as-leasequery: the configuration whose links clients of DHCPv6 are told on
+    #[arg(long, value_name = "FILE", requires = "as_leasequery")]
+    pub config: Option<PathBuf>,
+    /// With --as-leasequery: as it would be told at this time, if nothing changed until then [default: now]
+    #[arg(
+        long,
+        value_name = "T",
+        requires = "as_leasequery",
+        allow_hyphen_values = true
+    )]
+    pub at: Option<Time>,
 }
 
 #[derive(Debug, Args)]

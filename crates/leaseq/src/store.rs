@@ -1,17 +1,21 @@
 //! `leaseq store`: looks at a store, through the server that has it open if there is one.
 
+mod as_leasequery;
+
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use anyhow::Context;
 use comfy_table::{CellAlignment, Table, presets};
 use leaseq_feed::ndjson;
+use leaseq_requestor::client::now;
 use leaseq_store::{
     FamilyStats, Options, Record, State, Stats, Store, Topology, VerifyReport, View,
 };
 use serde_json::{Value, json};
 
-use crate::cli::{StatFormat, StoreCommand};
+use crate::cli::{StatFormat, StoreCommand, StoreExport};
+use crate::config::{Config, Overrides};
 use crate::control::Request;
 use crate::ctl::Client;
 use crate::exit::Done;
@@ -25,19 +29,23 @@ pub fn run(command: &StoreCommand) -> anyhow::Result<Done> {
     match command {
         StoreCommand::Stat(arguments) => stat(&arguments.dir.data_dir, arguments.format),
         StoreCommand::Verify(arguments) => verify(&arguments.data_dir),
-        StoreCommand::Export(arguments) => export(&arguments.data_dir),
+        StoreCommand::Export(arguments) => export(arguments),
         StoreCommand::Compact(arguments) => compact(&arguments.data_dir),
     }
 }
 
 fn open(dir: &Path, read_only: bool) -> anyhow::Result<Store> {
+    open_with(dir, read_only, Topology::default())
+}
+
+fn open_with(dir: &Path, read_only: bool, topology: Topology) -> anyhow::Result<Store> {
     expect_store(dir)?;
     let options = Options {
         read_only,
         progress: Some(progress::of_opening()),
         ..Options::default()
     };
-    Ok(Store::open(dir, options, Topology::default())?)
+    Ok(Store::open(dir, options, topology)?)
 }
 
 /// A store is made where it is missing, but not to be looked at.
@@ -206,10 +214,15 @@ fn tell_problems(dir: &Path, report: &VerifyReport) -> anyhow::Result<()> {
     }
 }
 
-fn export(dir: &Path) -> anyhow::Result<Done> {
+fn export(arguments: &StoreExport) -> anyhow::Result<Done> {
+    let dir = arguments.dir.data_dir.as_path();
     let mut out = BufWriter::with_capacity(WRITE_SIZE, io::stdout().lock());
     let written = match server_of(dir) {
+        Some(_) if arguments.as_leasequery => {
+            anyhow::bail!("--as-leasequery: expected a store that no server has open")
+        }
         Some(mut server) => return export_live(&mut server, out),
+        None if arguments.as_leasequery => write_as_leasequery(arguments, &mut out)?,
         None => write_leases(&open(dir, true)?.reader().view(), &mut out),
     };
     match written {
@@ -219,6 +232,20 @@ fn export(dir: &Path) -> anyhow::Result<Done> {
             .map(|()| Done::All)
             .context("the leases cannot be written"),
     }
+}
+
+/// What leasequery tells of the store, in the order of its addresses.
+fn write_as_leasequery(
+    arguments: &StoreExport,
+    out: &mut impl Write,
+) -> anyhow::Result<io::Result<()>> {
+    let topology = match &arguments.config {
+        Some(file) => Config::load(file, Overrides::default())?.topology,
+        None => Topology::default(),
+    };
+    let store = open_with(&arguments.dir.data_dir, true, topology)?;
+    let at = arguments.at.map_or(now(), |time| time.at(now()));
+    Ok(as_leasequery::write(&store.reader().view(), at.0, out))
 }
 
 fn export_live(server: &mut Client, mut out: impl Write) -> anyhow::Result<Done> {
