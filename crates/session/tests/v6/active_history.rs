@@ -202,7 +202,11 @@ fn a_start_time_that_the_history_does_not_reach_is_told_in_the_reply() {
 fn whoever_asks_from_the_beginning_of_time_is_told_everything_that_lives() {
     let site = Site::forgetful();
     drop_an_end(&site);
-    site.change([address(&text(100), 100, 1)]);
+    let now = site.store.reader().now().seconds();
+    site.change([Event6 {
+        cltt: Some(now),
+        ..address(&text(100), 100, 1)
+    }]);
     let mut stream = site.stream(&Request::all_updates().since(0));
     let told = stream.hear();
     let lease = format!("data 100: {} 3600", ip(&text(100)));
