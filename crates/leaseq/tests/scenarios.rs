@@ -1,6 +1,7 @@
 //! Scenarios from beginning to end: the generator's coordinator, its relays, and the real leaseq.
 
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use leaseq_loadgen::fault::FaultKind;
@@ -9,6 +10,8 @@ use leaseq_loadgen::measure::Count;
 use leaseq_loadgen::result::{Point, RunResult, State};
 use leaseq_loadgen::run::{Interrupt, run};
 use leaseq_loadgen::scenario::read::{Named, Override, parse, read};
+use leaseq_loadgen::scenario::{FamilyNumber, Scenario};
+use leaseq_loadgen::server::Own;
 
 /// Values for a run of a second or two.
 const SMALL: &[&str] = &[
@@ -260,6 +263,69 @@ fn timeouts_are_measured_and_a_wrong_one_is_told() {
         "{:?}",
         point.findings
     );
+}
+
+#[test]
+fn a_server_that_runs_already_is_compared_with_its_export() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = dir.path().join("store");
+    let mut own: Scenario = toml::from_str(
+        "[data]\nrelays = 12\nbindings-per-relay = 20\n\
+         [[group]]\nname = 'a'\nfamily = 4\nbehaviour = 'follow'\n",
+    )
+    .expect("a scenario");
+    own.server.binary = Some(env!("CARGO_BIN_EXE_leaseq").into());
+    own.server.data_dir = Some(store.clone());
+    let families = [FamilyNumber::V4, FamilyNumber::V6];
+    let start =
+        |own: &Scenario| Own::start(own, &families, dir.path(), &mut |_| true).expect("a server");
+    start(&own).stop().expect("a clean end");
+    let export = Command::new(env!("CARGO_BIN_EXE_leaseq"))
+        .args(["store", "export", "--data-dir"])
+        .arg(&store)
+        .output()
+        .expect("the binary");
+    assert!(export.status.success());
+    assert_eq!(
+        export
+            .stdout
+            .iter()
+            .filter(|octet| **octet == b'\n')
+            .count(),
+        480
+    );
+    let expect = dir.path().join("export.ndjson");
+    std::fs::write(&expect, &export.stdout).expect("written");
+    // Changes make a store unfit for the next run, not for this one.
+    own.changes = Some(toml::from_str("per-second = 1.0").expect("changes"));
+    let server = start(&own);
+    assert!(server.fill_time().is_none(), "the store was used as it is");
+    let target = [
+        format!("target.server4={}", server.server4().expect("DHCPv4")),
+        format!("target.server6={}", server.server6().expect("DHCPv6")),
+        format!("target.feed={}", server.feed().expect("a feed").display()),
+        format!("target.expect={}", expect.display()),
+        format!("target.pid={}", server.pid()),
+        "duration=2s".to_owned(),
+        "patience=30s".to_owned(),
+        "processes=1".to_owned(),
+        "changes.per-second=100".to_owned(),
+        "group.asking4.rate=100".to_owned(),
+        "group.asking6.rate=100".to_owned(),
+        "require.propagation-p99=30s".to_owned(),
+        "require.udp-lost-percent=100".to_owned(),
+    ];
+    let target = target.map(|text| Override::read(&text).expect("a key and a value"));
+    let point = only_point(&read("steady", &target).expect("a good scenario"));
+    assert_valid(&point);
+    let changes = point.changes.as_ref().expect("changes");
+    assert!(changes.acknowledged > 100 && changes.refused == 0);
+    for group in ["following4", "following6"] {
+        assert!(counted(&point, group, Count::StreamMessages) > 0, "{group}");
+    }
+    assert!(counted(&point, "asking6", Count::UdpAnswers) > 50);
+    assert!(point.server.is_some(), "its CPU was measured");
+    server.stop().expect("a clean end");
 }
 
 #[test]
