@@ -108,7 +108,7 @@ impl Intake {
         &self.progress
     }
 
-    /// Hands over events, and how far they bring the feed. Waits while [`MAX_IN_FLIGHT`] submissions are under way.
+    /// Hands over events, and how far they bring the feed. Waits while four submissions are under way.
     ///
     /// # Errors
     /// The error may be one of an earlier submission. Nothing after the last durable position counts as read then: open a new
