@@ -18,6 +18,8 @@ use crate::scenario::FamilyNumber;
 const MARKER: &str = ".loadgen.json";
 /// File of a store that no other store has alike: it holds random seeds.
 const IDENTITY: &str = "STORE";
+/// What a server that was killed leaves of its control socket.
+const CONTROL: &str = "control.sock";
 /// File that is locked while a store is open.
 const LOCK: &str = "LOCK";
 
@@ -151,10 +153,16 @@ impl DataDir {
         for entry in fs::read_dir(&self.path).map_err(io)? {
             let entry = entry.map_err(io)?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            let is_of_store = entry.file_type().is_ok_and(|kind| kind.is_file())
-                && (matches!(name.as_str(), LOCK | IDENTITY | "checkpoint")
-                    || name.ends_with(".seg")
-                    || name.ends_with(".tmp"));
+            let is_of_store = match name.as_str() {
+                // A socket, or a link to one.
+                CONTROL => true,
+                _ => {
+                    entry.file_type().is_ok_and(|kind| kind.is_file())
+                        && (matches!(name.as_str(), LOCK | IDENTITY | "checkpoint")
+                            || name.ends_with(".seg")
+                            || name.ends_with(".tmp"))
+                }
+            };
             if !is_of_store {
                 return Err(DataDirError::Stranger {
                     dir: self.path.clone(),
@@ -250,7 +258,12 @@ mod tests {
     fn filled(dir: &Path, identity: &str) -> DataDir {
         let path = dir.join("store/");
         fs::create_dir(&path).unwrap();
-        for (file, text) in [(IDENTITY, identity), (LOCK, "77"), ("1-0.seg", "log")] {
+        for (file, text) in [
+            (IDENTITY, identity),
+            (LOCK, "77"),
+            (CONTROL, ""),
+            ("1-0.seg", "log"),
+        ] {
             fs::write(path.join(file), text).unwrap();
         }
         DataDir::kept(path)
@@ -273,7 +286,7 @@ mod tests {
         assert_eq!(files(dir.path()), ["store", "store.loadgen.json"]);
         let holds = Holds::Bindings(sources(5));
         assert_eq!(store.look(|found| *found == sources(5)).unwrap(), holds);
-        assert_eq!(files(store.path()).len(), 3);
+        assert_eq!(files(store.path()).len(), 4);
         store.will_change().unwrap();
         assert_eq!(store.look(|_| true).unwrap(), Holds::Nothing);
         assert_eq!(files(dir.path()), ["store"]);
@@ -315,6 +328,6 @@ mod tests {
         let lock = fs::File::open(store.path().join(LOCK)).unwrap();
         flock(&lock, FlockOperation::NonBlockingLockExclusive).unwrap();
         assert!(matches!(store.look(|_| false), Err(DataDirError::InUse(_))));
-        assert_eq!(files(store.path()).len(), 3);
+        assert_eq!(files(store.path()).len(), 4);
     }
 }

@@ -119,7 +119,10 @@ impl Watch {
             leaseq_at.address.to_string(),
             format!("v{}", leaseq_at.family),
         );
-        let arguments = ["watch", &address, &family, "--format", "ndjson"];
+        // From the beginning: it may connect after the first lease.
+        let arguments = [
+            "watch", &address, &family, "--since", "0", "--format", "ndjson",
+        ];
         let quick = ["--retry", "50ms", "--max-retry", "200ms"];
         let mut child = leaseq(&[&arguments[..], &quick].concat())
             .stdout(Stdio::piped())
