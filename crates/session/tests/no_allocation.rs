@@ -136,10 +136,11 @@ fn stream(server: &Server, family: Family, frame: &[u8]) -> (usize, u64) {
     let peer = SocketAddr::from(([10, 0, 0, 1], 40_000));
     let admitted = server.admission.admit(family, peer.ip()).expect("admitted");
     let (settings, counters) = (Arc::clone(&server.settings), Arc::clone(&server.counters));
+    let hub = Hub::new();
     let mut connection = Connection::new(
         settings,
         counters,
-        Hub::new(),
+        hub.clone(),
         0,
         family,
         admitted,
@@ -154,13 +155,17 @@ fn stream(server: &Server, family: Family, frame: &[u8]) -> (usize, u64) {
     let mut octets = 0;
     let allocations = allocations(|| {
         // All but the end of the query, which frees what it took.
-        while connection.has_output() {
+        while connection.has_output() || hub.is_behind() {
             let view = server.reader.view();
             let turn = Turn {
                 view: &view,
                 now: server.now,
                 server_time: server.reader.now(),
             };
+            // One that has far to go is found its records by the hub.
+            if hub.is_behind() {
+                hub.committed(&turn, &mut |_| {});
+            }
             let written = connection.transmit(&turn, &mut out, 16_384);
             connection.written(written, server.now);
             octets += written;
