@@ -1,0 +1,10 @@
+//! leaseq mirroring leaseq: a replica, whatever becomes of the link, of itself and of the server that it mirrors.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod changes;
+mod million;
+mod node;
+mod proxy;
+mod replica;
