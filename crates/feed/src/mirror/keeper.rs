@@ -126,10 +126,11 @@ impl<'i> Keeper<'i> {
             let vpn = lease4::vpn(client.vpn.as_ref());
             let prefix_len = lease.prefix_len.unwrap_or(128);
             let key = self.key6(vpn.as_ref(), lease.address, prefix_len);
-            self.note(key);
             let event = if lease.valid > 0 {
+                self.note(key);
                 Some(lease6::live(client, lease, link, feed))
             } else {
+                // It is not told by that: another client may be stored, whose lease nobody tells any more.
                 if self.unsettled.contains(&key) {
                     self.settle()?;
                 }

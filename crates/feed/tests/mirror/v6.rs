@@ -118,6 +118,8 @@ fn a_gap_has_everything_told_from_the_beginning_again() {
                 let request = begin(&mut connection, BEGINNING);
                 connection.say(&client(&request, 11, 2, &[(2, 3_000)]));
                 connection.say(&client(&request, 11, 3, &[(3, 3_000)]));
+                // The first one's address had another client in between, of which only the end is told.
+                connection.say(&client(&request, 11, 9, &[(1, 0)]));
                 connection.say(&status(&request, 12, CatchUpComplete));
                 connection.say(&status(&request, 13, StatusCode::Success));
                 connection.hold();
