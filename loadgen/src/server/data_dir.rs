@@ -317,7 +317,7 @@ mod tests {
         fs::write(store.path().join("notes.txt"), "mine").unwrap();
         let told = store.look(|_| false).unwrap_err();
         assert!(matches!(&told, DataDirError::Stranger { file, .. } if file == "notes.txt"));
-        assert_eq!(files(store.path()).len(), 4);
+        assert_eq!(files(store.path()).len(), 5);
     }
 
     #[test]
