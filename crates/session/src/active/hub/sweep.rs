@@ -16,6 +16,10 @@ use crate::connection::Turn;
 /// Records that a sweep looks at in one call: less than the tail, which goes before.
 const RECORDS: usize = 4_096;
 
+/// Calls that a sweep waits for a stream that has as much as it may hold: those that send quickly have taken it by then.
+/// In calls, not in time: each is a turn in which everybody else is served, and many streams that stand still cost little.
+const PATIENCE: u32 = 16;
+
 /// The sweep of a core.
 pub(super) struct Sweep {
     index: Index,
@@ -29,6 +33,10 @@ pub(super) struct Sweep {
     running: Vec<usize>,
     /// Streams that wait for the next one.
     waiting: Vec<usize>,
+    /// Streams that were given as much as they may hold in the last call.
+    full: Vec<usize>,
+    /// Calls in which they may still take some of it before the sweep goes on.
+    patience: u32,
 }
 
 /// A stream that catches up with others.
@@ -76,6 +84,8 @@ impl Sweep {
             dropped: Stamp::ZERO,
             running: Vec::new(),
             waiting: Vec::new(),
+            full: Vec::new(),
+            patience: 0,
         }
     }
 
@@ -183,6 +193,11 @@ impl Inner {
             return false;
         }
         self.miss_dropped(turn, wake);
+        if self.sweep.patience > 0 && self.is_anybody_full() {
+            self.sweep.patience -= 1;
+            return true;
+        }
+        self.sweep.full.clear();
         let Some(mut cursor) = self.sweep.cursor.take().or_else(|| self.begin_sweep()) else {
             return self.is_sweeping();
         };
@@ -203,9 +218,9 @@ impl Inner {
             }
             let (sequence, stamp) = (record.sequence(), record.stamp());
             let Inner { sweep, members, .. } = &mut *self;
-            let mut filled = false;
-            let scopes = sweep.index.find(turn.view, family, &record, &mut |member| {
-                let member = &mut members[member];
+            let Sweep { index, full, .. } = sweep;
+            let scopes = index.find(turn.view, family, &record, &mut |number| {
+                let member = &mut members[number];
                 let Place::Swept(swept) = &mut member.place else {
                     return;
                 };
@@ -218,21 +233,34 @@ impl Inner {
                 if pending.is_empty() {
                     wake(member.key);
                 }
+                if pending.capacity() == 0 {
+                    pending.reserve_exact(MAX_PENDING);
+                }
                 pending.push(Pending {
                     cursor: here.clone(),
                     sequence,
                     stamp,
                 });
-                filled |= pending.len() >= MAX_PENDING - 1;
+                if pending.len() == MAX_PENDING - 1 {
+                    full.push(number);
+                }
             });
             left = left.saturating_sub(scopes / FEW_SCOPES);
-            // Whoever takes what it is given has done so when the next call comes.
-            if filled {
+            if !self.sweep.full.is_empty() {
+                self.sweep.patience = PATIENCE;
                 break;
             }
         }
         self.sweep.cursor = Some(cursor);
         true
+    }
+
+    /// Whether a stream that was given as much as it may hold has taken nothing yet.
+    fn is_anybody_full(&self) -> bool {
+        self.sweep.full.iter().any(|&member| {
+            let place = self.members.get(member).map(|member| &member.place);
+            matches!(place, Some(Place::Swept(swept)) if swept.pending.len() >= MAX_PENDING - 1)
+        })
     }
 
     /// Begins a sweep for those that wait.
