@@ -3,8 +3,11 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use leaseq_store::{
-    Bind4, Bind6, Event, Event4, Event6, Record, ScanFrom, Stamp, State, View, Vpn,
+    Bind4, Bind6, Event, Event4, Event6, Reader, Record, ScanFrom, Stamp, State, View, Vpn,
 };
+
+/// Ends that a sweep hands over at a time.
+const BATCH: usize = 1_000;
 
 /// What a lease is of; sources without VPNs need no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,11 +33,39 @@ impl Key {
 pub(crate) fn held(view: &View, feed: u16) -> impl Iterator<Item = Held<'_>> {
     view.scan(ScanFrom::Start)
         .filter(|scanned| scanned.newest)
-        .filter_map(move |scanned| match scanned.record {
-            Record::Bind4(lease) => Held::of4(lease, feed),
-            Record::Bind6(lease) => Held::of6(lease, feed),
-            _ => None,
-        })
+        .filter_map(move |scanned| Held::of(scanned.record, feed))
+}
+
+/// Ends the leases of a feed that its source no longer has, as `is_gone` says of each: they are in `state` from now on, or have
+/// run out. `submit` is given the ends piece by piece; what was submitted before has to be settled.
+pub(crate) fn sweep<E>(
+    reader: &Reader,
+    feed: u16,
+    state: State,
+    mut is_gone: impl FnMut(&Held<'_>) -> bool,
+    mut submit: impl FnMut(Vec<Event>) -> Result<(), E>,
+) -> Result<(), E> {
+    let now = reader.now();
+    let mut from = ScanFrom::Start;
+    loop {
+        // A view holds maps of the log, so it is not kept while the store works.
+        let view = reader.view();
+        let mut scan = view.scan(from);
+        let gone: Vec<Event> = scan
+            .by_ref()
+            .filter(|scanned| scanned.newest)
+            .filter_map(|scanned| Held::of(scanned.record, feed))
+            .filter(|lease| is_gone(lease))
+            .map(|lease| lease.end(state, now))
+            .take(BATCH)
+            .collect();
+        from = ScanFrom::Sequence(scan.next_sequence());
+        drop(view);
+        if gone.is_empty() {
+            return Ok(());
+        }
+        submit(gone)?;
+    }
 }
 
 /// A lease of a feed that has not ended.
@@ -51,10 +82,16 @@ impl<'v> Held<'v> {
         match *key {
             Key::V4(address) => Held::of4(view.binding4(&Vpn::GLOBAL, address)?, feed),
             Key::V6(address, prefix_len) => {
-                let lease = view.lease6(&Vpn::GLOBAL, address)?;
-                let is_it = lease.address() == address && lease.prefix_len() == prefix_len;
-                is_it.then(|| Held::of6(lease, feed)).flatten()
+                Held::of6(view.binding6(&Vpn::GLOBAL, address, prefix_len)?, feed)
             }
+        }
+    }
+
+    fn of(record: Record<'v>, feed: u16) -> Option<Self> {
+        match record {
+            Record::Bind4(lease) => Held::of4(lease, feed),
+            Record::Bind6(lease) => Held::of6(lease, feed),
+            _ => None,
         }
     }
 
@@ -86,14 +123,23 @@ impl<'v> Held<'v> {
         }
     }
 
-    /// Its end, for its source no longer has it: it has run out, or it is in `state` from now on.
+    fn state(&self) -> State {
+        match self {
+            Held::V4(lease) => lease.state(),
+            Held::V6(lease) => lease.state(),
+        }
+    }
+
+    /// Its end, for its source no longer has it: it has run out, or it is in `state` from now on. What was abandoned was
+    /// nobody's, and is free again.
     pub(crate) fn end(&self, state: State, now: Stamp) -> Event {
         let past = self
             .runs_out()
             .filter(|end| *end <= u64::from(now.seconds()));
-        let (state, state_since) = match past {
-            Some(end) => (State::Expired, u32::try_from(end).ok()),
-            None => (state, Some(now.seconds())),
+        let (state, state_since) = match (self.state(), past) {
+            (State::Abandoned, _) => (State::Available, Some(now.seconds())),
+            (_, Some(end)) => (State::Expired, u32::try_from(end).ok()),
+            (_, None) => (state, Some(now.seconds())),
         };
         match self {
             Held::V4(lease) => Event::V4(Event4 {
@@ -109,5 +155,68 @@ impl<'v> Held<'v> {
                 ..Event6::new(lease.address(), state)
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use leaseq_store::{LeaseKind, Options, Store, SyncMode, Topology};
+
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_told_from_an_address_in_it_and_only_what_is_gone_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options {
+            sync: SyncMode::Never,
+            ..Options::default()
+        };
+        let store = Store::open(dir.path(), options, Topology::default()).unwrap();
+        let feed = store.feed_id("leases").unwrap();
+        let first: Ipv6Addr = "2001:db8:1::".parse().unwrap();
+        let lease = |prefix_len, kind| {
+            Event::V6(Event6 {
+                prefix_len,
+                kind,
+                duid: Some(vec![0, 3, 0, 1, 2]),
+                iaid: Some(1),
+                feed,
+                ..Event6::new(first, State::Active)
+            })
+        };
+        let mut abandoned = Event4::new(Ipv4Addr::LOCALHOST, State::Abandoned);
+        abandoned.feed = feed;
+        let events = vec![
+            lease(56, LeaseKind::Pd),
+            lease(128, LeaseKind::Na),
+            Event::V4(abandoned),
+        ];
+        store.submit(events).unwrap().wait().unwrap();
+        let reader = store.reader();
+        let view = reader.view();
+        for prefix_len in [56, 128] {
+            let found = Held::find(&view, feed, &Key::V6(first, prefix_len)).unwrap();
+            assert_eq!(found.key(), Key::V6(first, prefix_len));
+        }
+        assert!(Held::find(&view, feed, &Key::V6(first, 64)).is_none());
+        let mut ended = Vec::new();
+        let is_gone = |lease: &Held<'_>| lease.key() != Key::V6(first, 128);
+        sweep(&reader, feed, State::Released, is_gone, |ends| {
+            for end in &ends {
+                let state = match end {
+                    Event::V4(event) => event.state,
+                    Event::V6(event) => event.state,
+                    Event::Feed(_) => unreachable!("a lease"),
+                };
+                ended.push((Key::of(end).unwrap(), state));
+            }
+            store.submit(ends).unwrap().wait().map(drop)
+        })
+        .unwrap();
+        let expected = [
+            (Key::V6(first, 56), State::Released),
+            (Key::V4(Ipv4Addr::LOCALHOST), State::Available),
+        ];
+        assert_eq!(ended, expected);
     }
 }

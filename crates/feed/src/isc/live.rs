@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::file::{Declarations, Leases};
 use super::ia::ByteOrder;
 use crate::follow::{FollowError, Followed, Identity, Position, Step, Way, Why, Woken};
-use crate::held::{Key, held};
+use crate::held::{Held, Key, sweep};
 use crate::run::{Feed, Follower, Intake, IntakeError, Phase, Progress, Status, Stop};
 use crate::{ReadError, Rejection};
 
@@ -257,16 +257,15 @@ impl Live {
         }
         intake.submit(std::mem::take(&mut self.batch), None)?;
         intake.settle()?;
-        let view = intake.store().reader().view();
-        let now = intake.now();
-        let gone: Vec<Event> = held(&view, intake.number())
-            .filter(|lease| !begun.last.contains_key(&lease.key()))
-            .map(|lease| lease.end(State::Available, now))
-            .collect();
-        drop(view);
-        for events in gone.chunks(BATCH) {
-            intake.submit(events.to_vec(), None)?;
-        }
+        let reader = intake.store().reader();
+        let is_gone = |lease: &Held<'_>| !begun.last.contains_key(&lease.key());
+        sweep(
+            &reader,
+            intake.number(),
+            State::Available,
+            is_gone,
+            |ends| intake.submit(ends, None),
+        )?;
         Ok(())
     }
 

@@ -3,8 +3,6 @@
 //! The HA hook tells `expire` where the lease commands tell `cltt`. A text holds a character for each octet (`\u00e9` is the
 //! octet e9).
 
-use std::net::{Ipv4Addr, Ipv6Addr};
-
 use leaseq_store::{Event, Event4, Event6, HwAddr, LeaseKind, State, Vpn};
 use serde_json::{Map, Value};
 use smallvec::SmallVec;
@@ -15,24 +13,6 @@ use crate::kea::{Family, context};
 
 /// Characters of a value that are told in an error.
 const TOLD: usize = 80;
-
-/// What a lease is of: an address, or a prefix and its length.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Place {
-    V4(Ipv4Addr),
-    V6(Ipv6Addr, u8),
-}
-
-impl Place {
-    /// What an event of a lease is of.
-    pub(super) fn of(event: &Event) -> Option<Place> {
-        match event {
-            Event::V4(event) => Some(Place::V4(event.address)),
-            Event::V6(event) => Some(Place::V6(event.address, event.prefix_len)),
-            Event::Feed(_) => None,
-        }
-    }
-}
 
 /// Client's last transaction, Unix seconds, as the event tells it.
 pub(super) fn cltt(event: &Event) -> Option<u32> {
@@ -315,6 +295,8 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
+    use std::net::Ipv4Addr;
+
     use super::*;
     use crate::kea_ha::command;
 
@@ -556,7 +538,7 @@ mod tests {
                     *value = change.clone();
                 }
                 if let Ok(event) = event(family, &lease, 1) {
-                    prop_assert!(Place::of(&event).is_some());
+                    prop_assert!(crate::held::Key::of(&event).is_some());
                 }
             }
         }

@@ -14,7 +14,8 @@ use leaseq_store::{
 };
 use tokio::sync::{oneshot, watch};
 
-use super::lease::{self, Place};
+use super::lease;
+use crate::held::Key;
 use crate::kea::Family;
 use crate::run::{Intake, IntakeError, Status};
 
@@ -124,7 +125,7 @@ impl Peer {
 
     /// A place as a number: places of millions of leases are held during a pull. Two that share one would only keep a lease
     /// that is gone until the next pull, which counts otherwise.
-    pub(super) fn key(&self, place: Place) -> u64 {
+    pub(super) fn key(&self, place: Key) -> u64 {
         self.keys.hash_one(place)
     }
 
@@ -140,7 +141,7 @@ impl Peer {
         let known = &mut state.families[index(family)];
         for event in &events {
             known.count(event);
-            if let (Some(pushed), Some(place)) = (&mut known.pushed, Place::of(event)) {
+            if let (Some(pushed), Some(place)) = (&mut known.pushed, Key::of(event)) {
                 let cltt = lease::cltt(event).unwrap_or(at.seconds());
                 pushed.insert(self.key(place), cltt);
             }
@@ -281,7 +282,7 @@ impl Peer {
         let known = &mut state.families[index(family)];
         let mut kept = events;
         kept.retain(|event| {
-            let pushed = Place::of(event).map(|place| self.key(place));
+            let pushed = Key::of(event).map(|place| self.key(place));
             let pushed =
                 pushed.and_then(|key| known.pushed.as_ref().and_then(|keys| keys.get(&key)));
             pushed.is_none_or(|pushed| {

@@ -5,19 +5,18 @@
 use std::collections::HashSet;
 use std::time::Instant;
 
-use leaseq_store::{Event, Event4, Event6, Record, ScanFrom, Stamp, State};
+use leaseq_store::State;
 use serde_json::{Value, json};
 
 use super::control::{AskError, Channel};
-use super::lease::{self, Place};
+use super::lease;
 use super::peer::Peer;
+use crate::held::{Held, Key, sweep};
 use crate::kea::Family;
 use crate::run::{Intake, IntakeError};
 
 /// Leases asked for at a time.
 const PAGE: usize = 1_024;
-/// Ends handed to the store at a time.
-const SWEEP: usize = 1_024;
 /// A server that tells of more leases does not come to an end.
 const MOST_LEASES: usize = 200_000_000;
 
@@ -122,14 +121,14 @@ impl<C: FnMut(&mut Intake) -> Result<(), IntakeError>> Pull<'_, C> {
         for lease in leases {
             match lease::event(self.family, lease, feed) {
                 Ok(event) => {
-                    let place = Place::of(&event);
+                    let place = Key::of(&event);
                     self.there.extend(place.map(|place| self.peer.key(place)));
                     events.push(event);
                 }
                 Err(reason) => {
                     // What the lease is of may be told all the same: then it is not gone.
                     if let Ok(event) = lease::deletion(self.family, &only_place(lease), feed, 0) {
-                        let place = Place::of(&event);
+                        let place = Key::of(&event);
                         self.there.extend(place.map(|place| self.peer.key(place)));
                     }
                     let address = lease::address(lease).unwrap_or("a lease");
@@ -146,34 +145,23 @@ impl<C: FnMut(&mut Intake) -> Result<(), IntakeError>> Pull<'_, C> {
     /// Ends the leases of this feed that the server no longer has; how many.
     fn sweep(&mut self) -> Result<usize, PullError> {
         self.intake.settle()?;
-        let view = self.intake.store().reader().view();
-        let (feed, now) = (self.intake.number(), self.intake.now());
-        let (mut ended, mut gone) = (0, Vec::new());
-        for scanned in view.scan(ScanFrom::Start) {
-            if !scanned.newest {
-                continue;
-            }
-            let Some(event) = end(&scanned.record, self.family, feed, now) else {
-                continue;
-            };
-            let key = Place::of(&event).map(|place| self.peer.key(place));
-            if key.is_some_and(|key| self.there.contains(&key)) {
-                continue;
-            }
-            gone.push(event);
-            if gone.len() == SWEEP {
-                ended += self.end_all(&mut gone)?;
-            }
-        }
-        ended += self.end_all(&mut gone)?;
+        let reader = self.intake.store().reader();
+        let (feed, there, peer) = (self.intake.number(), &self.there, self.peer);
+        let (family, intake) = (self.family, &mut *self.intake);
+        let is_gone = |lease: &Held<'_>| {
+            let of_family = matches!(
+                (lease, family),
+                (Held::V4(_), Family::V4) | (Held::V6(_), Family::V6)
+            );
+            of_family && !there.contains(&peer.key(lease.key()))
+        };
+        let mut ended = 0;
+        sweep(&reader, feed, State::Released, is_gone, |ends| {
+            ended += peer.submit_pulled(family, ends, false, intake)?;
+            Ok::<_, IntakeError>(())
+        })?;
         self.intake.settle()?;
         Ok(ended)
-    }
-
-    fn end_all(&mut self, gone: &mut Vec<Event>) -> Result<usize, IntakeError> {
-        let gone = std::mem::take(gone);
-        self.peer
-            .submit_pulled(self.family, gone, false, self.intake)
     }
 }
 
@@ -186,40 +174,4 @@ fn only_place(lease: &Value) -> Value {
         }
     }
     place
-}
-
-/// What becomes of a lease that its server no longer has, if it is one of this feed and family that has not ended.
-fn end(record: &Record<'_>, family: Family, feed: u16, now: Stamp) -> Option<Event> {
-    let (stored, state, end) = match record {
-        Record::Bind4(bind) if family == Family::V4 => (bind.feed(), bind.state(), bind.end()),
-        Record::Bind6(lease) if family == Family::V6 => (lease.feed(), lease.state(), lease.end()),
-        _ => return None,
-    };
-    if stored != feed {
-        return None;
-    }
-    let over = end
-        .and_then(|end| u32::try_from(end).ok())
-        .filter(|end| *end <= now.seconds());
-    let (state, since) = match (state, over) {
-        (State::Active, Some(end)) => (State::Expired, end),
-        (State::Active, None) => (State::Released, now.seconds()),
-        (State::Abandoned, _) => (State::Available, now.seconds()),
-        _ => return None,
-    };
-    Some(match record {
-        Record::Bind4(bind) => Event::V4(Event4 {
-            state_since: Some(since),
-            feed,
-            ..Event4::new(bind.address(), state)
-        }),
-        Record::Bind6(lease) => Event::V6(Event6 {
-            prefix_len: lease.prefix_len(),
-            kind: lease.kind(),
-            state_since: Some(since),
-            feed,
-            ..Event6::new(lease.address(), state)
-        }),
-        _ => return None,
-    })
 }

@@ -59,8 +59,32 @@ pub(super) struct Keeper<'i> {
     hashes: RandomState,
     /// Keys of events that the store may not show yet.
     unsettled: HashSet<u64>,
-    /// Keys that were told since a full answer began, in no order.
-    told: Option<Vec<u64>>,
+    /// What was told since a full answer began.
+    told: Option<Told>,
+}
+
+/// Keys that were told, in no order: as many as there are bindings, however often a server tells one.
+#[derive(Default)]
+struct Told {
+    keys: Vec<u64>,
+    /// Keys among which each was once when they were looked at last.
+    distinct: usize,
+}
+
+impl Told {
+    fn add(&mut self, key: u64) {
+        if self.keys.len() >= MOST_UNSETTLED.max(2 * self.distinct) {
+            self.tidy();
+        }
+        self.keys.push(key);
+    }
+
+    /// Sorts the keys, and keeps each once.
+    fn tidy(&mut self) {
+        self.keys.sort_unstable();
+        self.keys.dedup();
+        self.distinct = self.keys.len();
+    }
 }
 
 impl<'i> Keeper<'i> {
@@ -85,7 +109,7 @@ impl<'i> Keeper<'i> {
 
     /// A full answer begins: takes note of what is told from now on.
     pub(super) fn begin_full(&mut self) {
-        self.told = Some(Vec::new());
+        self.told = Some(Told::default());
     }
 
     /// A full answer was begun and has not ended.
@@ -178,7 +202,7 @@ impl<'i> Keeper<'i> {
             return Ok(0);
         };
         self.settle()?;
-        told.sort_unstable();
+        told.tidy();
         let feed = self.intake.number();
         let reader = self.intake.store().reader();
         let mut from = ScanFrom::Start;
@@ -204,7 +228,7 @@ impl<'i> Keeper<'i> {
                     }
                     _ => continue,
                 };
-                if told.binary_search(&key).is_err() {
+                if told.keys.binary_search(&key).is_err() {
                     ended.push(event);
                 }
                 if ended.len() >= BATCH {
@@ -256,7 +280,7 @@ impl<'i> Keeper<'i> {
 
     fn note(&mut self, key: u64) {
         if let Some(told) = &mut self.told {
-            told.push(key);
+            told.add(key);
         }
     }
 
@@ -294,5 +318,23 @@ fn gone6(lease: &Bind6<'_>, as_of: UnixSeconds, feed: u16) -> Event6 {
         remote: true,
         feed,
         ..Event6::new(lease.address(), state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_repeats_itself_takes_no_more_room() {
+        let mut told = Told::default();
+        for round in 0..10 {
+            for key in 0..MOST_UNSETTLED as u64 {
+                told.add(key);
+                assert!(told.keys.len() <= 2 * MOST_UNSETTLED, "round {round}");
+            }
+        }
+        told.tidy();
+        assert!(told.keys.iter().copied().eq(0..MOST_UNSETTLED as u64));
     }
 }

@@ -3,6 +3,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+/// The same Kea as the feed's own tests run.
+#[path = "../../../feed/tests/kea_real/kea.rs"]
 mod kea;
 
 use std::collections::BTreeMap;

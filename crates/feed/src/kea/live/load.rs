@@ -1,7 +1,7 @@
 //! Reading everything that a Kea holds: the result of its last clean-up, what has been written since, and an end for those
 //! leases of the store that are in none of these files.
 
-use leaseq_store::{Event, Event4, Event6, Record, ScanFrom, State, View, Vpn};
+use leaseq_store::{Event, State, View, Vpn};
 
 use super::fault::Fault;
 use super::last::LastRows;
@@ -9,6 +9,7 @@ use super::place::{Place, Relays};
 use super::reader::{Reader, Row};
 use super::{BATCH, Live};
 use crate::follow::{self, Tail, Watch};
+use crate::held::{self, Held};
 use crate::kea::cleanup::{OpenedFile, lease_files, with_suffix};
 use crate::run::{Intake, Phase, Progress, Status, Stop};
 
@@ -242,8 +243,8 @@ fn is_held(view: &View, event: &Event) -> bool {
             .binding4(&Vpn::GLOBAL, event.address)
             .is_some_and(|held| !held.state().is_end()),
         Event::V6(event) => view
-            .lease6(&Vpn::GLOBAL, event.address)
-            .is_some_and(|held| held.prefix_len() != event.prefix_len || !held.state().is_end()),
+            .binding6(&Vpn::GLOBAL, event.address, event.prefix_len)
+            .is_some_and(|held| !held.state().is_end()),
         Event::Feed(_) => true,
     }
 }
@@ -251,50 +252,13 @@ fn is_held(view: &View, event: &Event) -> bool {
 /// Ends what the store holds from this feed and no row tells of: it was removed by rows that a clean-up has dropped since.
 fn sweep(intake: &mut Intake, rows: &LastRows) -> Result<(), Fault> {
     intake.settle()?;
-    let feed = intake.number();
-    let now = intake.now().seconds();
-    let view = intake.store().reader().view();
-    let mut events = Vec::new();
-    for scanned in view.scan(ScanFrom::Start).filter(|scanned| scanned.newest) {
-        match scanned.record {
-            Record::Bind4(held)
-                if held.feed() == feed && !held.state().is_end() && rows.lacks4(&held) =>
-            {
-                let (state, state_since) = end(held.state(), held.end(), now);
-                events.push(Event::V4(Event4 {
-                    vpn: held.to_event().vpn,
-                    state_since,
-                    feed,
-                    ..Event4::new(held.address(), state)
-                }));
-            }
-            Record::Bind6(held)
-                if held.feed() == feed && !held.state().is_end() && rows.lacks6(&held) =>
-            {
-                let (state, state_since) = end(held.state(), held.end(), now);
-                events.push(Event::V6(Event6 {
-                    vpn: held.to_event().vpn,
-                    prefix_len: held.prefix_len(),
-                    kind: held.kind(),
-                    state_since,
-                    feed,
-                    ..Event6::new(held.address(), state)
-                }));
-            }
-            _ => continue,
-        }
-        if events.len() >= BATCH {
-            intake.submit(std::mem::take(&mut events), None)?;
-        }
-    }
-    Ok(intake.submit(events, None)?)
-}
-
-/// How a lease ended that is gone: when it ran out if it has, else it was given back; a declined address is free again.
-fn end(state: State, end: Option<u64>, now: u32) -> (State, Option<u32>) {
-    match end {
-        _ if state == State::Abandoned => (State::Available, None),
-        Some(end) if end <= u64::from(now) => (State::Expired, u32::try_from(end).ok()),
-        _ => (State::Released, None),
-    }
+    let reader = intake.store().reader();
+    let is_gone = |lease: &Held<'_>| match lease {
+        Held::V4(lease) => rows.lacks4(lease),
+        Held::V6(lease) => rows.lacks6(lease),
+    };
+    held::sweep(&reader, intake.number(), State::Released, is_gone, |ends| {
+        intake.submit(ends, None)
+    })?;
+    Ok(())
 }

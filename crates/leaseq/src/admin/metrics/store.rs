@@ -104,6 +104,11 @@ fn work(stats: &Stats) -> Vec<Metric> {
             "events that were equal to what was stored",
         )
         .with(stats.unchanged),
+        Metric::counter(
+            "store_events_outdated",
+            "events that changed nothing because another feed had told something newer",
+        )
+        .with(stats.outdated),
         Metric::histogram(
             "store_commit_seconds",
             "how long the writing and syncing of a batch took",

@@ -287,7 +287,6 @@ impl Inner {
             |swept| (swept.stage == Stage::Running).then_some(Stage::Done(next, turn.server_time)),
             wake,
         );
-        self.sweep.cursor = None;
     }
 
     /// Those that had not been told what compaction has dropped since the last call miss it.
@@ -335,6 +334,9 @@ impl Inner {
                 wake(at.key);
                 false
             });
+        }
+        if sweep.running.is_empty() {
+            sweep.cursor = None;
         }
     }
 }
