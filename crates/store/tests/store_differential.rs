@@ -181,55 +181,76 @@ fn scan(view: &View) -> Scanned4And6 {
     all
 }
 
+/// What the model holds of a key.
+#[derive(Default)]
+struct Modelled {
+    /// States that it may be in: the last one told, and those of imports that may have told something better than the feed.
+    states: Vec<State>,
+    /// Whether the feed has told of it.
+    fed: bool,
+}
+
+impl Modelled {
+    fn take(&mut self, state: State, feed: u16, live: bool) {
+        if feed > 0 || !self.fed || !live {
+            self.states.clear();
+        }
+        self.states.push(state);
+        self.fed |= feed > 0;
+    }
+
+    /// Whether this is one of the states, or what the clock may have made of one.
+    fn admits(&self, stored: State) -> bool {
+        let has = |state| self.states.contains(&state);
+        has(stored) || (has(State::Active) && stored == State::Expired)
+    }
+}
+
 /// What the model holds: events as completed by the store are taken from the log, so the model checks which keys there are
 /// and in which order events took effect.
 #[derive(Default)]
 struct Model {
-    states4: BTreeMap<Key4, State>,
-    states6: BTreeMap<Key6, State>,
+    v4: BTreeMap<Key4, Modelled>,
+    v6: BTreeMap<Key6, Modelled>,
+    /// Whether the feed is followed.
+    live: bool,
 }
 
 impl Model {
     fn apply(&mut self, event: &Event) {
         match event {
             Event::V4(event) => {
-                self.states4
-                    .insert((event.vpn.clone(), event.address), event.state);
+                let key = (event.vpn.clone(), event.address);
+                let modelled = self.v4.entry(key).or_default();
+                modelled.take(event.state, event.feed, self.live);
             }
             Event::V6(event) => {
-                self.states6.insert(
-                    (event.vpn.clone(), event.address, event.prefix_len),
-                    event.state,
-                );
+                let key = (event.vpn.clone(), event.address, event.prefix_len);
+                let modelled = self.v6.entry(key).or_default();
+                modelled.take(event.state, event.feed, self.live);
             }
-            Event::Feed(_) => {}
+            Event::Feed(event) => self.live = event.live,
         }
-    }
-
-    /// A state that the clock may have made of the model's.
-    fn admits(model: State, stored: State) -> bool {
-        model == stored || (model == State::Active && stored == State::Expired)
     }
 
     fn check(&self, all: &Scanned4And6) {
-        for (key, state) in &self.states4 {
-            let stored = all.v4.get(key);
+        for (key, modelled) in &self.v4 {
+            let stored = all.v4.get(key).map(|event| event.state);
             assert!(
-                stored.is_some_and(|event| Model::admits(*state, event.state)),
-                "{key:?}: {state:?}, {stored:?}"
+                stored.is_some_and(|stored| modelled.admits(stored)),
+                "{key:?}: {:?}, {stored:?}",
+                modelled.states
             );
         }
-        for (key, state) in &self.states6 {
-            let stored = all.v6.get(key);
+        for (key, modelled) in &self.v6 {
+            let stored = all.v6.get(key).map(|(event, _)| event.state);
             assert!(
-                stored.is_some_and(|(event, _)| Model::admits(*state, event.state)),
-                "{key:?}: {state:?}, {stored:?}"
+                stored.is_some_and(|stored| modelled.admits(stored)),
+                "{key:?}: {:?}, {stored:?}",
+                modelled.states
             );
         }
-        assert_eq!(
-            (self.states4.len(), self.states6.len()),
-            (all.v4.len(), all.v6.len())
-        );
+        assert_eq!((self.v4.len(), self.v6.len()), (all.v4.len(), all.v6.len()));
     }
 }
 
@@ -515,6 +536,7 @@ fn run(history: Vec<Step>) {
                     read_up_to: current.reader().now(),
                     live,
                 };
+                model.apply(&Event::Feed(event.clone()));
                 store(current, vec![Event::Feed(event)]);
             }
             Step::Crash => {

@@ -235,14 +235,24 @@ impl Batch {
         }
         let now = self.stamp.seconds();
         let feed = event.feed;
+        let (rivalry, judge) = match &stored {
+            Some(old) => {
+                let rivalry = Rivalry::between(cx.feeds, feed, old.feed());
+                event.feed = rivalry.owner(feed, old.feed());
+                let is_renewed = event.cltt.is_none_or(|cltt| Some(cltt) > old.cltt());
+                let judge = rivalry.judge(feed, old.feed(), old.state(), is_renewed);
+                (rivalry, judge)
+            }
+            None => (Rivalry::None, feed),
+        };
         complete4(event, stored.as_ref(), now, |end| {
-            cx.is_over(feed, end, now)
+            cx.is_over(judge, end, now)
         });
         encode4(&mut scratch, event, 0, self.stamp);
         let mut departed = Vec::new();
         if let Some(old) = &stored {
-            let rivalry = Rivalry::between(cx.feeds, feed, old.feed());
-            if is_same(old.octets(), &scratch) && !rivalry.inherits(cx.feeds, feed) {
+            let takes_over = rivalry.takes_over(cx.feeds, feed, old.state());
+            if is_same(old.octets(), &scratch) && !takes_over {
                 self.scratch = scratch;
                 return Outcome::Unchanged;
             }
@@ -309,8 +319,18 @@ impl Batch {
         }
         let now = self.stamp.seconds();
         let feed = event.feed;
+        let (rivalry, judge) = match &stored {
+            Some(old) => {
+                let rivalry = Rivalry::between(cx.feeds, feed, old.feed());
+                event.feed = rivalry.owner(feed, old.feed());
+                let is_renewed = event.cltt.is_none_or(|cltt| Some(cltt) > old.cltt());
+                let judge = rivalry.judge(feed, old.feed(), old.state(), is_renewed);
+                (rivalry, judge)
+            }
+            None => (Rivalry::None, feed),
+        };
         complete6(event, stored.as_ref(), now, |end| {
-            cx.is_over(feed, end, now)
+            cx.is_over(judge, end, now)
         });
         encode6(&mut scratch, event, 0, self.stamp);
         let mut joined = None;
@@ -329,8 +349,8 @@ impl Batch {
                 joined = Some(old.joined());
                 set_joined(&mut scratch, old.joined());
             }
-            let rivalry = Rivalry::between(cx.feeds, feed, old.feed());
-            if is_same6(old.octets(), &scratch) && !rivalry.inherits(cx.feeds, feed) {
+            let takes_over = rivalry.takes_over(cx.feeds, feed, old.state());
+            if is_same6(old.octets(), &scratch) && !takes_over {
                 self.scratch = scratch;
                 return Outcome::Unchanged;
             }

@@ -1,9 +1,13 @@
-//! Two feeds that claim one binding: the better record counts (RFC 6926 §7.6).
+//! Who tells of a binding that somebody else has told of: another feed, or an import.
 //!
-//! Better is the one with the later last transaction of the client; the start of the state stands in where a record has none.
-//! Where that decides nothing, a record that its source has first-hand is better than one that it has from another server.
-//! The section leaves the rest open: then the later start of the state counts, then a binding that lives, and at last the one
-//! that is stored.
+//! Of two feeds that claim one binding the better record counts (RFC 6926 §7.6). Better is the one with the later last
+//! transaction of the client; the start of the state stands in where a record has none. Where that decides nothing, a record that
+//! its source has first-hand is better than one that it has from another server. The section leaves the rest open: then the later
+//! start of the state counts, then a binding that lives, and at last the one that is stored.
+//!
+//! What was imported is of no feed, so it ends by the clock. The first feed that tells of such a binding takes it over, even if it
+//! says nothing new: from then on the binding lives as long as its server says. The other way round an import may improve a
+//! binding of a feed that is followed, by a better record, but not take it away: it stays the feed's.
 
 use std::cmp::Ordering;
 
@@ -11,37 +15,64 @@ use crate::event::State;
 use crate::feeds::Feeds;
 use crate::record::{Bind4, Bind6};
 
-/// How the feed of an event stands to the feed of the stored binding.
+/// How who tells of a binding stands to who told of it before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rivalry {
-    /// It is the same, or one of them is none.
+    /// It is the same feed, or an import where no feed is followed.
     None,
-    /// The binding's feed is not followed any more, or not yet.
+    /// A feed, where none has told before.
+    Adopter,
+    /// A feed; the binding's is not followed any more, or not yet.
     Heir,
-    /// Both are followed.
+    /// An import; the binding's feed is followed.
+    Guest,
+    /// Both feeds are followed.
     Rivals,
 }
 
 impl Rivalry {
     pub(super) fn between(feeds: &Feeds, event: u16, stored: u16) -> Rivalry {
-        if event == stored || event == 0 || stored == 0 {
-            return Rivalry::None;
-        }
-        match feeds.live(stored) {
-            Some(_) => Rivalry::Rivals,
-            None => Rivalry::Heir,
+        match (event, stored, feeds.live(stored)) {
+            _ if event == stored => Rivalry::None,
+            (_, 0, _) => Rivalry::Adopter,
+            (0, _, Some(_)) => Rivalry::Guest,
+            (0, _, None) => Rivalry::None,
+            (_, _, Some(_)) => Rivalry::Rivals,
+            (_, _, None) => Rivalry::Heir,
         }
     }
 
-    /// Whether the event's feed gets a binding of which both say the same: one that is followed, from one that is not.
-    pub(super) fn inherits(self, feeds: &Feeds, event: u16) -> bool {
-        self == Rivalry::Heir && feeds.live(event).is_some()
+    /// Whose the binding is if the event's record is stored.
+    pub(super) fn owner(self, event: u16, stored: u16) -> u16 {
+        match self {
+            Rivalry::Guest => stored,
+            _ => event,
+        }
+    }
+
+    /// By whose word a lease of the event is over that may have run out. What had run out by the clock before a feed told of it
+    /// does not come to life by being told again; `is_renewed`: it was used since.
+    pub(super) fn judge(self, event: u16, stored: u16, state: State, is_renewed: bool) -> u16 {
+        match (self, state) {
+            (Rivalry::Adopter, State::Expired) if !is_renewed => 0,
+            _ => self.owner(event, stored),
+        }
+    }
+
+    /// Whether the event's feed gets a binding of which both say the same: what is of no feed, unless it has ended; and one that
+    /// is followed, from one that is not.
+    pub(super) fn takes_over(self, feeds: &Feeds, event: u16, state: State) -> bool {
+        match self {
+            Rivalry::Adopter => !state.is_end(),
+            Rivalry::Heir => feeds.live(event).is_some(),
+            Rivalry::None | Rivalry::Guest | Rivalry::Rivals => false,
+        }
     }
 
     /// Whether what the event says counts.
     pub(super) fn admits(self, event: Claim, stored: Claim) -> bool {
         match (self, event.compare(stored)) {
-            (Rivalry::None, _) | (_, Ordering::Greater) => true,
+            (Rivalry::None | Rivalry::Adopter, _) | (_, Ordering::Greater) => true,
             (Rivalry::Heir, Ordering::Equal) => true,
             (_, Ordering::Equal | Ordering::Less) => false,
         }
@@ -167,6 +198,9 @@ mod tests {
         assert!(!Rivalry::Rivals.admits(CLAIM, CLAIM));
         assert!(Rivalry::Heir.admits(CLAIM, CLAIM));
         assert!(!Rivalry::Heir.admits(over, CLAIM));
+        assert!(!Rivalry::Guest.admits(CLAIM, CLAIM));
+        assert!(Rivalry::Guest.admits(CLAIM, over));
         assert!(Rivalry::None.admits(over, CLAIM));
+        assert!(Rivalry::Adopter.admits(over, CLAIM));
     }
 }
