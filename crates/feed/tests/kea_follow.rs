@@ -7,6 +7,8 @@ mod faults;
 mod fixture;
 #[path = "kea_follow/sim.rs"]
 mod sim;
+#[path = "kea_follow/states.rs"]
+mod states;
 
 use proptest::prelude::*;
 
@@ -35,7 +37,7 @@ fn two_clean_ups(stop: usize, start: usize, in_step: bool) {
         if step == start {
             feed.start();
         }
-        // A feed that starts between Kea's renaming and the new file waits for that.
+        // A feed that starts between Kea's renaming and the new file ends nothing before that is there.
         if in_step && feed.runs() && kea.is_live() {
             feed.equals(&kea, &context);
         }

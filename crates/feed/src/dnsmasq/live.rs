@@ -7,7 +7,7 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,14 +17,11 @@ use super::file::read;
 use super::lease::{Lease, parse};
 use super::{MAX_FILE, NO_RELAY_DATA};
 use crate::Rejection;
+use crate::follow::source::{self, BATCH, QUIET, Settings, tell_waiting};
 use crate::follow::{FollowError, Watch, Woken, open};
 use crate::held::{Held, Key, held};
-use crate::run::{Feed, Follower, Intake, IntakeError, Phase, Status, Stop};
+use crate::run::{Feed, Intake, IntakeError, Phase, Status, Stop};
 
-/// Events handed to the store at a time.
-const BATCH: usize = 1_000;
-/// While nothing changes, the store hears this often that nothing did.
-const QUIET: Duration = Duration::from_secs(1);
 /// A file that has not changed for so long is written whole.
 const WRITTEN: Duration = Duration::from_millis(100);
 /// Readings in a row that lack a lease, with changes in between, after which it has ended whether or not there is a pause.
@@ -32,38 +29,36 @@ const READINGS: u32 = 16;
 /// dnsmasq tries a write that failed again after a minute.
 const RETRIED: Duration = Duration::from_secs(90);
 
-/// What a feed of kind `dnsmasq` is told to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Its name.
-    pub name: String,
-    /// The lease file of dnsmasq.
-    pub path: PathBuf,
-}
-
 /// Starts the feed.
 ///
 /// # Errors
 /// There is no thread or no open file to be had.
 pub fn start(settings: &Settings, store: Arc<Store>) -> io::Result<Feed> {
-    let path = settings.path.clone();
-    let source = path.display().to_string();
-    let status = Arc::new(Status::new(&settings.name, "dnsmasq", None, source));
-    let follower = Follower::start(store, Arc::clone(&status), move |intake, stop| {
-        Live::new(path.clone(), intake)?.follow(intake, stop)
-    })?;
-    Ok(Feed::new(status, None, Box::new(follower)))
+    let settings = settings.clone();
+    source::start(settings, "dnsmasq", None, store, |path, intake, stop| {
+        Live::new(path, intake)?.follow(intake, stop)
+    })
 }
 
 /// Why following broke off.
 #[derive(Debug, thiserror::Error)]
 enum Fault {
     #[error(transparent)]
-    Follow(#[from] FollowError),
-    #[error(transparent)]
-    Intake(#[from] IntakeError),
+    Source(#[from] source::Fault),
     #[error("{}: expected a file of at most {MAX_FILE} octets", .0.display())]
     TooLarge(PathBuf),
+}
+
+impl From<FollowError> for Fault {
+    fn from(error: FollowError) -> Fault {
+        Fault::Source(error.into())
+    }
+}
+
+impl From<IntakeError> for Fault {
+    fn from(error: IntakeError) -> Fault {
+        Fault::Source(error.into())
+    }
 }
 
 struct Live {
@@ -95,14 +90,14 @@ enum Found {
 }
 
 impl Live {
-    fn new(path: PathBuf, intake: &Intake) -> Result<Self, Fault> {
-        let watch = Watch::new(&path)?;
+    fn new(path: &Path, intake: &Intake) -> Result<Self, Fault> {
+        let watch = Watch::new(path)?;
         let view = intake.store().reader().view();
         let known = held(&view, intake.number())
             .map(|lease| lease.key())
             .collect();
         Ok(Self {
-            path,
+            path: path.into(),
             watch,
             known,
             latest: HashSet::new(),
@@ -117,7 +112,6 @@ impl Live {
     /// Follows until told to end.
     fn follow(&mut self, intake: &mut Intake, stop: &Stop) -> Result<(), Fault> {
         let status = Arc::clone(intake.status());
-        status.enter(Phase::Loading);
         loop {
             let now = intake.now();
             let found = self.read(intake, &status)?;
@@ -228,17 +222,11 @@ impl Live {
             .empty_since
             .is_some_and(|since| before_time > 1 && since.elapsed() < RETRIED);
         if doubtful {
-            if status.phase() != Phase::Waiting {
-                status.enter(Phase::Waiting);
-                status.trouble(
-                    "feed-source-emptied",
-                    format_args!(
-                        "{}: expected leases, found an empty file: is the disk full? In {} s they will count as released",
-                        self.path.display(),
-                        RETRIED.as_secs()
-                    ),
-                );
-            }
+            let seconds = RETRIED.as_secs();
+            let why = format_args!(
+                "expected leases, found an empty file: is the disk full? In {seconds} s they will count as released"
+            );
+            tell_waiting(&status, "feed-source-emptied", &self.path, why);
             return Ok(false);
         }
         if !self.rejected.is_empty() && !ends.is_empty() {
@@ -276,39 +264,23 @@ impl Live {
         self.rejected = rejected;
     }
 
-    /// Tells once that the file ends within a line and is not written any further.
     fn tell_cut(&self, status: &Status) {
-        if status.phase() != Phase::Waiting {
-            status.enter(Phase::Waiting);
-            status.trouble(
-                "feed-source-cut",
-                format_args!(
-                    "{}: expected a line end, found that of the file: leases that are missing from it are not ended before it is \
-                     written whole",
-                    self.path.display()
-                ),
-            );
-        }
+        let why = "expected a line end, found that of the file: leases that are missing from it are not ended before it is \
+                   written whole";
+        tell_waiting(status, "feed-source-cut", &self.path, why);
     }
 
-    /// Tells once that the file is not there.
     fn tell_missing(&self, status: &Status) {
-        if status.phase() != Phase::Waiting {
-            status.enter(Phase::Waiting);
-            status.trouble(
-                "feed-source-missing",
-                format_args!(
-                    "{}: expected the lease file of a running dnsmasq, found none: is this the file of its dhcp-leasefile?",
-                    self.path.display()
-                ),
-            );
-        }
+        let why = "expected the lease file of a running dnsmasq, found none: is this the file of its dhcp-leasefile?";
+        tell_waiting(status, "feed-source-missing", &self.path, why);
     }
 }
 
-/// The event of a lease: with the times that are stored if it ends when the stored one does, else as first seen now.
+/// The event of a lease: with the times that are stored, by this feed or by an import, if it ends when the stored one does; else as
+/// first seen now.
 fn as_stored(view: &View, key: &Key, lease: Lease, now: Stamp, feed: u16) -> Event {
-    let stored = Held::find(view, feed, key).filter(|stored| stored.runs_out() == lease.expires);
+    let stored = Held::find(view, feed, key).or_else(|| Held::find(view, 0, key));
+    let stored = stored.filter(|stored| stored.runs_out() == lease.expires);
     match (stored, lease.event) {
         (Some(Held::V4(stored)), Event::V4(mut event)) => {
             (event.cltt, event.lease_time) = (stored.cltt(), stored.lease_time());

@@ -19,7 +19,9 @@ mod live;
 
 pub use file::{Leases, MAX_FILE, OpenError, is_lease_file, open};
 pub use lease::{Lease, parse};
-pub use live::{Settings, start};
+pub use live::start;
+
+pub use crate::follow::source::Settings;
 
 /// What to know if no IPv4 lease of a file tells a relay agent.
 pub const NO_RELAY_DATA: &str = "no lease tells a relay agent, so queries by relay-id or remote-id will find none of them; only newer \

@@ -3,13 +3,15 @@
 //! - [`Watch`] waits, by inotify, for a file or its directory to change, or for the signal to end;
 //! - [`Tail`] reads the complete lines of one open file, and goes on when there are more;
 //! - [`Position`] is a place in a file that can be kept over restarts and is recognised as of that very file;
-//! - [`Followed`] puts them together for a file that is appended to or rewritten under one name.
+//! - [`Followed`] puts them together for a file that is appended to or rewritten under one name;
+//! - `source` is what the feeds of such files begin with.
 //!
 //! A file is looked at when it changed, and once in a while when it did not, by two calls to the system that read nothing: what
 //! was read is not read again. Lines are bounded by [`crate::lines::MAX_LINE`].
 
 mod followed;
 mod position;
+pub(crate) mod source;
 mod tail;
 mod watch;
 
@@ -29,7 +31,7 @@ pub use watch::{Watch, Woken};
 #[derive(Debug, thiserror::Error)]
 pub enum FollowError {
     /// It cannot be opened.
-    #[error("cannot open {}: {source}", path.display())]
+    #[error("cannot open {}: {source}{}", path.display(), advice(source))]
     Open {
         /// The file.
         path: PathBuf,
@@ -69,8 +71,11 @@ impl FollowError {
     }
 }
 
-/// What to do where the system has run out of watches.
+/// What to do where rights are missing, or the system has run out of watches.
 fn advice(source: &io::Error) -> &'static str {
+    if source.kind() == io::ErrorKind::PermissionDenied {
+        return ": the user that leaseq runs as has to be let into the directories and to read the file, for instance by its group";
+    }
     match source
         .raw_os_error()
         .map(rustix::io::Errno::from_raw_os_error)

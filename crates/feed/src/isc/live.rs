@@ -8,57 +8,30 @@
 //! The position is kept at ends of declarations only, and for a file that was begun not before all of it is read.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use leaseq_store::{Event, Stamp, State, Store};
 use serde::{Deserialize, Serialize};
 
 use super::file::{Declarations, Leases};
 use super::ia::ByteOrder;
-use crate::follow::{FollowError, Followed, Identity, Position, Step, Way, Why, Woken};
+use crate::follow::source::{self, BATCH, Fault, QUIET, Settings, tell_waiting};
+use crate::follow::{FollowError, Followed, Identity, Position, Step, Way, Why, Woken, open};
 use crate::held::{Held, Key, sweep};
-use crate::run::{Feed, Follower, Intake, IntakeError, Phase, Progress, Status, Stop};
+use crate::run::{Feed, Intake, Phase, Progress, Status, Stop};
 use crate::{ReadError, Rejection};
-
-/// Events handed to the store at a time.
-const BATCH: usize = 1_000;
-/// While nothing changes, the store hears this often that nothing did.
-const QUIET: Duration = Duration::from_secs(1);
-
-/// What a feed of kind `isc-dhcpd` is told to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Its name.
-    pub name: String,
-    /// The lease file of dhcpd.
-    pub path: PathBuf,
-}
 
 /// Starts the feed.
 ///
 /// # Errors
 /// There is no thread or no open file to be had.
 pub fn start(settings: &Settings, store: Arc<Store>) -> io::Result<Feed> {
-    let path = settings.path.clone();
-    let source = path.display().to_string();
-    let status = Arc::new(Status::new(&settings.name, "isc-dhcpd", None, source));
-    let follower = Follower::start(store, Arc::clone(&status), move |intake, stop| {
-        Live::new(path.clone(), intake)?.follow(intake, stop)
-    })?;
-    Ok(Feed::new(status, None, Box::new(follower)))
-}
-
-/// Why following broke off.
-#[derive(Debug, thiserror::Error)]
-enum Fault {
-    #[error(transparent)]
-    Follow(#[from] FollowError),
-    #[error(transparent)]
-    Intake(#[from] IntakeError),
+    let settings = settings.clone();
+    source::start(settings, "isc-dhcpd", None, store, |path, intake, stop| {
+        Live::new(path, intake)?.follow(intake, stop)
+    })
 }
 
 /// The position that is kept in the store.
@@ -102,10 +75,10 @@ struct Live {
 }
 
 impl Live {
-    fn new(path: PathBuf, intake: &Intake) -> Result<Self, Fault> {
+    fn new(path: &Path, intake: &Intake) -> Result<Self, Fault> {
         let kept: Option<Kept> = serde_json::from_slice(&intake.progress().position).ok();
         let at = kept.as_ref().map(|kept| &kept.at);
-        let followed = Followed::new(&path, Way::Appends, at)?;
+        let followed = Followed::new(path, Way::Appends, at)?;
         let kept = kept.filter(|_| followed.is_resumed());
         let mut declarations = Declarations::new(intake.number());
         if let Some(kept) = &kept {
@@ -113,7 +86,7 @@ impl Live {
             declarations.begin(kept.at.lines, order);
         }
         Ok(Self {
-            path,
+            path: path.into(),
             followed,
             declarations,
             reading: Reading::Appended,
@@ -125,7 +98,6 @@ impl Live {
     /// Follows until told to end.
     fn follow(&mut self, intake: &mut Intake, stop: &Stop) -> Result<(), Fault> {
         let status = Arc::clone(intake.status());
-        status.enter(Phase::Loading);
         loop {
             let now = intake.now();
             match self.followed.step()? {
@@ -181,16 +153,13 @@ impl Live {
         status.enter(Phase::Loading);
         self.declarations.begin(0, ByteOrder::NATIVE);
         self.kept = None;
-        let file = match File::open(&self.path) {
+        let file = match open(&self.path) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(error) if error.is_missing() => {
                 self.reading = Reading::Outdated;
                 return Ok(());
             }
-            Err(source) => {
-                let path = self.path.clone();
-                return Err(FollowError::Open { path, source }.into());
-            }
+            Err(error) => return Err(error.into()),
         };
         let found = file.metadata().map_err(|source| FollowError::Open {
             path: self.path.clone(),
@@ -298,19 +267,10 @@ impl Live {
         Ok(())
     }
 
-    /// Tells once that the file is not there.
     fn tell_missing(&self, status: &Status) {
-        if status.phase() != Phase::Waiting {
-            status.enter(Phase::Waiting);
-            status.trouble(
-                "feed-source-missing",
-                format_args!(
-                    "{}: expected the lease file of a running dhcpd, found none: is this the file of its option -lf, or its \
-                     \"lease-file-name\"?",
-                    self.path.display()
-                ),
-            );
-        }
+        let why = "expected the lease file of a running dhcpd, found none: is this the file of its option -lf, or its \
+                   \"lease-file-name\"?";
+        tell_waiting(status, "feed-source-missing", &self.path, why);
     }
 }
 

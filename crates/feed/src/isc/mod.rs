@@ -23,4 +23,6 @@ mod state;
 mod token;
 
 pub use file::{Leases, OpenError, RelayData, is_lease_file, open};
-pub use live::{Settings, start};
+pub use live::start;
+
+pub use crate::follow::source::Settings;

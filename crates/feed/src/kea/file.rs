@@ -112,7 +112,7 @@ pub fn open(path: &Path, feed: u16) -> Result<Leases, OpenError> {
         source,
     })?;
     let mut files = Vec::with_capacity(opened.len());
-    for OpenedFile { path, file } in opened {
+    for OpenedFile { path, file, .. } in opened {
         // A clean-up that found nothing to keep leaves a file without even a header.
         files.extend(LeaseFile::new(path, file, feed)?);
     }

@@ -97,17 +97,21 @@ impl Fixture {
 
     /// Waits until the store holds what Kea does.
     pub fn equals(&self, kea: &Sim, what: &str) {
+        self.holds(&kea.model, what);
+    }
+
+    /// Waits until the store holds this.
+    pub fn holds(&self, model: &Model, what: &str) {
         let mut table = Model::new();
         let began = Instant::now();
         self.until(what, |feed| {
             table = feed.table();
             assert!(
-                table == kea.model || began.elapsed() < DEADLINE / 2,
-                "{what}: the store has {table:?}\nKea has {:?}\n{:?}",
-                kea.model,
+                table == *model || began.elapsed() < DEADLINE / 2,
+                "{what}: the store has {table:?}\nKea has {model:?}\n{:?}",
                 feed.status(),
             );
-            table == kea.model
+            table == *model
         });
     }
 

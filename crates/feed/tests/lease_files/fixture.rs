@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use leaseq_feed::Settings;
 use leaseq_feed::run::{Feed, Phase, Snapshot};
+use leaseq_store::log::testing::FaultDisk;
 use leaseq_store::{
     Event4, Event6, Options, Record, ScanFrom, State, Store, SyncMode, Topology, Vpn,
 };
@@ -32,6 +33,37 @@ impl Fixture {
             ..Options::default()
         };
         let store = Store::open(&dir.path().join("store"), options, Topology::default()).unwrap();
+        Fixture::of(dir, store)
+    }
+
+    /// With a store on a disk that fails when it is told to.
+    pub fn on_faulty_disk() -> (Self, FaultDisk) {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("store")).unwrap();
+        let disk = FaultDisk::new(&dir.path().join("store")).unwrap();
+        let fixture = Fixture::of_disk(dir, &disk);
+        (fixture, disk)
+    }
+
+    fn of_disk(dir: tempfile::TempDir, disk: &FaultDisk) -> Self {
+        let options = Options {
+            segment_size: 64 << 10,
+            ..Options::default()
+        };
+        let path = dir.path().join("store");
+        let disk = Arc::new(disk.clone());
+        let store = Store::open_on(disk, &path, options, Topology::default()).unwrap();
+        Fixture::of(dir, store)
+    }
+
+    /// Closes the store and opens it again. No feed may run.
+    pub fn reopen(self, disk: &FaultDisk) -> Self {
+        let Fixture { dir, store, .. } = self;
+        drop(Arc::into_inner(store).expect("no other owner of the store"));
+        Fixture::of_disk(dir, disk)
+    }
+
+    fn of(dir: tempfile::TempDir, store: Store) -> Self {
         let (committed, commits) = sync_channel(1);
         store.on_commit(move |_| {
             let _ = committed.try_send(());
@@ -41,6 +73,10 @@ impl Fixture {
             store: Arc::new(store),
             commits,
         }
+    }
+
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
     }
 
     /// The lease file.

@@ -1,6 +1,5 @@
 //! Why a lease file cannot be followed for the moment.
 
-use std::io;
 use std::path::PathBuf;
 
 use crate::follow::FollowError;
@@ -12,14 +11,6 @@ pub(super) enum Fault {
     /// A file cannot be read or watched.
     #[error(transparent)]
     Follow(#[from] FollowError),
-    /// The files of a clean-up cannot be opened.
-    #[error("cannot open the files of {}: {source}", path.display())]
-    Open {
-        /// The live file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
     /// The store takes nothing.
     #[error(transparent)]
     Intake(#[from] IntakeError),

@@ -1,26 +1,68 @@
 //! Reading everything that a Kea holds: the result of its last clean-up, what has been written since, and an end for those
 //! leases of the store that are in none of these files.
+//!
+//! Kea may be between the steps of a clean-up, or have died there: then there is no live file, or an empty one. What the other
+//! files hold is loaded all the same, and nothing ends; once Kea has its live file, that is read too.
+
+use std::path::Path;
 
 use leaseq_store::{Event, State, View, Vpn};
 
+use super::Live;
 use super::fault::Fault;
 use super::last::LastRows;
 use super::place::{Place, Relays};
 use super::reader::{Reader, Row};
-use super::{BATCH, Live};
-use crate::follow::{self, Tail, Watch};
+use crate::follow::source::BATCH;
+use crate::follow::{Position, Tail, Watch};
 use crate::held::{self, Held};
-use crate::kea::cleanup::{OpenedFile, lease_files, with_suffix};
+use crate::kea::cleanup::{name_in_kea, settled};
 use crate::run::{Intake, Phase, Progress, Status, Stop};
 
 /// What became of a load.
 pub(super) enum Loaded {
     /// Everything was read; the live file is read up to where the first reading found its end.
     Live(Box<Reader>, Relays),
-    /// Kea's live file is not there, or just being made.
+    /// Kea's live file is not there, or just being made. What else is there was handed over.
     Missing,
     /// The signal to end was given.
     Stopped,
+}
+
+/// What was handed over of a Kea without a live file.
+#[derive(Default)]
+pub(super) struct Older {
+    /// The ends of the files, in the order of their rows.
+    ends: Vec<Position>,
+    relays: Relays,
+}
+
+impl Older {
+    /// How many files there were.
+    pub(super) fn files(&self) -> usize {
+        self.ends.len()
+    }
+}
+
+/// The files of a Kea, oldest first.
+struct Files {
+    readers: Vec<Reader>,
+    /// Whether the last one is the live one: Kea writes to no other.
+    has_live: bool,
+}
+
+impl Files {
+    /// How many of them nobody writes to.
+    fn older(&self) -> usize {
+        self.readers.len() - usize::from(self.has_live)
+    }
+}
+
+/// Where the first reading found the end of a file.
+struct End {
+    at: Position,
+    /// The number of the row that comes next.
+    number: u32,
 }
 
 /// Octets read of those to be read, in two readings.
@@ -30,65 +72,53 @@ struct Octets {
 }
 
 impl Octets {
-    fn tell(&self, status: &Status) {
-        status.set_backlog(self.all.saturating_sub(self.read / 2));
+    /// Tells what is left, with what was read of the file under way.
+    fn tell(&self, file: &Reader, status: &Status) {
+        let read = self.read + file.tail().octets();
+        status.set_backlog(self.all.saturating_sub(read / 2));
     }
 }
 
 impl Live {
-    /// Reads all files. A load that does not come to its end begins anew the next time.
+    /// Reads all files, those of `older` no second time if they are as they were. A load that does not come to its end begins anew
+    /// the next time.
     pub(super) fn load(
         &self,
+        older: &mut Older,
         intake: &mut Intake,
         watch: &mut Watch,
         stop: &Stop,
     ) -> Result<Loaded, Fault> {
-        let Some(mut files) = self.files(intake, watch)? else {
+        let mut files = self.files(intake, watch)?;
+        if files.readers.is_empty() {
             return Ok(Loaded::Missing);
-        };
+        }
         let status = intake.status().clone();
         status.enter(Phase::Loading);
         let mut octets = Octets { all: 0, read: 0 };
-        for file in &files {
+        for file in &files.readers {
             octets.all += file.tail().size()?;
         }
         let mut rows = LastRows::default();
-        let mut number = 0u32;
-        let mut ends = Vec::with_capacity(files.len());
-        let live = files.len() - 1;
-        for (at, file) in files.iter_mut().enumerate() {
-            let mut rest = false;
-            loop {
-                let row = match file.next(Some(&status))? {
-                    None if at < live && !rest => {
-                        rest = true;
-                        file.rest(Some(&status))?
-                    }
-                    row => row,
-                };
-                match row {
-                    None => break,
-                    Some(Row::Lease(event)) => rows.note(&event, number),
-                    Some(Row::Rejected(Some(address))) => rows.doubt(address),
-                    Some(Row::Rejected(None) | Row::Blank) => {}
-                }
-                number = number.wrapping_add(1);
-                if (number as usize).is_multiple_of(BATCH) {
-                    let now = Octets {
-                        read: octets.read + file.tail().octets(),
-                        ..octets
-                    };
-                    now.tell(&status);
-                    if stop.is_given() {
-                        return Ok(Loaded::Stopped);
-                    }
-                }
-            }
-            octets.read += file.tail().octets();
-            ends.push(file.tail().octets());
-        }
-        if !files[live].has_columns() {
+        let Some(mut ends) = first_reading(&mut files, &mut rows, &mut octets, &status, stop)?
+        else {
+            return Ok(Loaded::Stopped);
+        };
+        if files.has_live && !files.readers.last().is_some_and(Reader::has_columns) {
             // Kea has made the file and not yet written the first line.
+            files.readers.pop();
+            ends.pop();
+            files.has_live = false;
+        }
+        let known = older.ends.len();
+        let is_known = known > 0
+            && known <= ends.len()
+            && older
+                .ends
+                .iter()
+                .eq(ends[..known].iter().map(|end| &end.at));
+        let known = if is_known { known } else { 0 };
+        if known == ends.len() {
             return Ok(Loaded::Missing);
         }
         // From here on the store changes: it must not be believed to be at an old place if this does not come to its end.
@@ -98,8 +128,13 @@ impl Live {
             read_up_to,
         };
         intake.submit(Vec::new(), Some(nowhere))?;
-        let headless = files.iter().any(Reader::is_headless);
-        let mut relays = Relays::Unknown;
+        intake.settle()?;
+        let headless = files.readers.iter().any(Reader::is_headless);
+        let mut relays = match is_known {
+            true => older.relays,
+            false => Relays::Unknown,
+        };
+        let nobody_writes = files.older();
         let mut handing = Handing {
             intake,
             rows: &rows,
@@ -108,25 +143,26 @@ impl Live {
             relays: &mut relays,
         };
         let mut reading = None;
-        for (at, file) in files.into_iter().enumerate() {
+        for (at, (file, end)) in files.readers.into_iter().zip(&ends).enumerate() {
+            if at < known {
+                octets.read += end.at.octets;
+                handing.number = end.number;
+                continue;
+            }
             let mut again = file.again()?;
             drop(file);
-            while again.tail().octets() < ends[at] {
+            while again.tail().octets() < end.at.octets {
                 let Some(row) = again.next(None)? else {
                     return Err(Fault::Cut(again.tail().path().into()));
                 };
                 if handing.row(row)? {
-                    let now = Octets {
-                        read: octets.read + again.tail().octets(),
-                        ..octets
-                    };
-                    now.tell(&status);
+                    octets.tell(&again, &status);
                     if stop.is_given() {
                         return Ok(Loaded::Stopped);
                     }
                 }
             }
-            if at < live {
+            if at < nobody_writes {
                 // The first reading found no further line end; what is behind the last one is there by a read past it.
                 if let (None, Some(row)) = (again.next(None)?, again.rest(None)?) {
                     handing.row(row)?;
@@ -136,7 +172,10 @@ impl Live {
             reading = Some(again);
         }
         handing.flush()?;
-        let Some(reader) = reading else {
+        let Some(reader) = reading.filter(|_| files.has_live) else {
+            intake.settle()?;
+            let ends = ends.into_iter().map(|end| end.at).collect();
+            *older = Older { ends, relays };
             return Ok(Loaded::Missing);
         };
         if headless {
@@ -161,33 +200,65 @@ impl Live {
         Ok(Loaded::Live(Box::new(reader), relays))
     }
 
-    /// The files that hold the leases, oldest first, the live one last; none if there is no live one.
-    fn files(&self, intake: &Intake, watch: &mut Watch) -> Result<Option<Vec<Reader>>, Fault> {
+    /// The files that hold the leases, as they are at one moment.
+    fn files(&self, intake: &Intake, watch: &mut Watch) -> Result<Files, Fault> {
         // What happens to the live file from now on wakes.
         watch.file()?;
-        for suffix in ["", ".1", ".2", ".completed"] {
-            match follow::open(&with_suffix(&self.path, suffix)) {
-                Err(error) if !error.is_missing() => return Err(error.into()),
-                Err(_) if suffix.is_empty() => return Ok(None),
-                _ => {}
+        let open = |path: &Path| match Tail::open(path) {
+            Err(error) if error.is_missing() => Ok(None),
+            opened => opened.map(Some),
+        };
+        let live = name_in_kea(&self.path);
+        let opened = settled(&live, open, |tail| *tail.identity())?;
+        let has_live = opened.last().is_some_and(|last| last.path() == live);
+        let readers = opened
+            .into_iter()
+            .map(|tail| Reader::new(tail, self.family, intake.number()))
+            .collect::<Result<_, _>>()?;
+        Ok(Files { readers, has_live })
+    }
+}
+
+/// Finds the last row of each lease, and where the files end; none if the signal to end was given.
+fn first_reading(
+    files: &mut Files,
+    rows: &mut LastRows,
+    octets: &mut Octets,
+    status: &Status,
+    stop: &Stop,
+) -> Result<Option<Vec<End>>, Fault> {
+    let mut number = 0u32;
+    let older = files.older();
+    let mut ends = Vec::with_capacity(files.readers.len());
+    for (at, file) in files.readers.iter_mut().enumerate() {
+        let mut rest = false;
+        loop {
+            let row = match file.next(Some(status))? {
+                None if at < older && !rest => {
+                    rest = true;
+                    file.rest(Some(status))?
+                }
+                row => row,
+            };
+            match row {
+                None => break,
+                Some(Row::Lease(event)) => rows.note(&event, number),
+                Some(Row::Rejected(Some(address))) => rows.doubt(address),
+                Some(Row::Rejected(None) | Row::Blank) => {}
+            }
+            number = number.wrapping_add(1);
+            if (number as usize).is_multiple_of(BATCH) {
+                octets.tell(file, status);
+                if stop.is_given() {
+                    return Ok(None);
+                }
             }
         }
-        let opened = lease_files(&self.path).map_err(|source| Fault::Open {
-            path: self.path.clone(),
-            source,
-        })?;
-        if opened.last().is_none_or(|last| last.path != self.path) {
-            return Ok(None);
-        }
-        let reader = |OpenedFile { path, file }| {
-            Reader::new(Tail::of(&path, file)?, self.family, intake.number())
-        };
-        opened
-            .into_iter()
-            .map(reader)
-            .collect::<Result<_, _>>()
-            .map(Some)
+        octets.read += file.tail().octets();
+        let at = file.tail().position();
+        ends.push(End { at, number });
     }
+    Ok(Some(ends))
 }
 
 /// The second reading: hands over the last rows.

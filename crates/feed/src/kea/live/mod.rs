@@ -18,23 +18,18 @@ mod reader;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use leaseq_store::{Event, Stamp, Store};
 
 use self::fault::Fault;
-use self::load::Loaded;
+use self::load::{Loaded, Older};
 use self::place::{Place, Relays};
 use self::reader::{Reader, Row};
 use super::Family;
-use super::cleanup::with_suffix;
+use super::cleanup::{name_in_kea, with_suffix};
+use crate::follow::source::{self, BATCH, QUIET, tell_waiting};
 use crate::follow::{Condition, Tail, Watch, Woken, identity_of};
-use crate::run::{Feed, Follower, Intake, Phase, Progress, Status, Stop};
-
-/// Rows handed over at a time.
-const BATCH: usize = 1_000;
-/// How long to wait for a change before it is confirmed that there was none.
-const QUIET: Duration = Duration::from_secs(1);
+use crate::run::{Feed, Intake, Phase, Progress, Status, Stop};
 
 /// What a feed of kind `kea-memfile` is told to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,20 +47,22 @@ pub struct Settings {
 /// # Errors
 /// There is no thread or no open file to be had.
 pub fn start(settings: &Settings, store: Arc<Store>) -> io::Result<Feed> {
-    let status = Arc::new(Status::new(
-        &settings.name,
-        "kea-memfile",
-        Some(settings.family.number()),
-        settings.path.display().to_string(),
-    ));
-    let live = Live {
+    let family = settings.family;
+    let number = family.number();
+    let settings = source::Settings {
+        name: settings.name.clone(),
         path: settings.path.clone(),
-        family: settings.family,
     };
-    let follower = Follower::start(store, Arc::clone(&status), move |intake, stop| {
-        live.follow(intake, stop)
-    })?;
-    Ok(Feed::new(status, None, Box::new(follower)))
+    source::start(
+        settings,
+        "kea-memfile",
+        Some(number),
+        store,
+        move |path, intake, stop| {
+            let path = path.into();
+            Live { path, family }.follow(intake, stop)
+        },
+    )
 }
 
 /// The live file of a Kea.
@@ -88,16 +85,16 @@ impl Live {
     /// Follows until told to end.
     fn follow(&self, intake: &mut Intake, stop: &Stop) -> Result<(), Fault> {
         let mut watch = Watch::new(&self.path)?;
-        intake.status().enter(Phase::Loading);
         let mut reading = self.resume(intake, &mut watch)?;
+        let mut older = Older::default();
         loop {
             let ended = match reading {
                 Some((reader, relays)) => self.read(reader, relays, intake, &mut watch, stop)?,
-                None => match self.load(intake, &mut watch, stop)? {
+                None => match self.load(&mut older, intake, &mut watch, stop)? {
                     Loaded::Live(reader, relays) => {
                         self.read(*reader, relays, intake, &mut watch, stop)?
                     }
-                    Loaded::Missing => self.await_file(intake, &mut watch, stop)?,
+                    Loaded::Missing => self.await_file(&older, intake, &mut watch, stop)?,
                     Loaded::Stopped => Ended::Stopped,
                 },
             };
@@ -128,6 +125,7 @@ impl Live {
     /// Waits for a live file to be made.
     fn await_file(
         &self,
+        older: &Older,
         intake: &mut Intake,
         watch: &mut Watch,
         stop: &Stop,
@@ -137,24 +135,23 @@ impl Live {
             match watch.wait(stop, QUIET)? {
                 Woken::Stopped => return Ok(Ended::Stopped),
                 Woken::Changed => return Ok(Ended::LoadAgain),
-                Woken::Quiet => self.tell_missing(&status),
+                Woken::Quiet => self.tell_missing(&status, older.files()),
             }
         }
     }
 
-    /// Tells once that Kea's file is not there.
-    fn tell_missing(&self, status: &Status) {
-        if status.phase() != Phase::Waiting {
-            status.enter(Phase::Waiting);
-            status.trouble(
-                "feed-source-missing",
-                format_args!(
-                    "{}: expected the lease file of a running Kea, found none, or one without a header; \
-                     is this the \"name\" of its \"lease-database\" of type \"memfile\", with \"persist\": true?",
-                    self.path.display()
-                ),
-            );
-        }
+    /// Tells once that Kea's live file is not there; what `older` files hold was read.
+    fn tell_missing(&self, status: &Status, older: usize) {
+        let read = match older {
+            0 => String::new(),
+            1 => "what an older file of it holds is read; ".into(),
+            _ => format!("what {older} older files of it hold is read; "),
+        };
+        let why = format_args!(
+            "expected the lease file of a running Kea, found none, or one without a header; {read}\
+             is this the \"name\" of its \"lease-database\" of type \"memfile\", with \"persist\": true?"
+        );
+        tell_waiting(status, "feed-source-missing", &self.path, why);
     }
 
     /// Reads and follows a file and those that come after it, as long as nothing can be missed by that.
@@ -213,7 +210,7 @@ impl Live {
                     match watch.wait(stop, QUIET)? {
                         Woken::Stopped => return Ok(Ended::Stopped),
                         Woken::Changed => {}
-                        Woken::Quiet => self.tell_missing(&status),
+                        Woken::Quiet => self.tell_missing(&status, 1),
                     }
                 }
                 Standing::Other => {
@@ -249,7 +246,8 @@ impl Live {
         };
         watch.file()?;
         // After the opening: while the old file is the input of a clean-up no other live file can have come and gone.
-        if identity_of(&with_suffix(&self.path, ".1"))?.as_ref() != Some(old.tail().identity()) {
+        let input = with_suffix(&name_in_kea(&self.path), ".1");
+        if identity_of(&input)?.as_ref() != Some(old.tail().identity()) {
             return Ok(None);
         }
         Reader::new(tail, self.family, feed).map(Some)

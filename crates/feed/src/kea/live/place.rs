@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fault::Fault;
 use crate::follow::{Position, Tail};
-use crate::kea::cleanup::with_suffix;
+use crate::kea::cleanup::{name_in_kea, with_suffix};
 
 /// A place in a live file, or in one that has become the input of a clean-up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,8 +64,9 @@ impl Place {
     /// and removes it. So it is the one or the other, or its rows are in the clean-up's result.
     pub(super) fn find(&self, live: &Path) -> Result<Option<Tail>, Fault> {
         // The live file again at the end: it may have been renamed between the first two looks.
-        for path in [live.into(), with_suffix(live, ".1"), live.into()] {
-            if let Some(tail) = Tail::resume(&path, &self.at)? {
+        let input = with_suffix(&name_in_kea(live), ".1");
+        for path in [live, &input, live] {
+            if let Some(tail) = Tail::resume(path, &self.at)? {
                 return Ok(Some(tail));
             }
         }
