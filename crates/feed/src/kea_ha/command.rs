@@ -47,6 +47,9 @@ const NOTICES: [(&str, &str); 5] = [
     ("ha-reset", "a backup has no state to be reset"),
 ];
 
+/// Leases in each list of a bulk: more than fit into the packet of a client.
+const MOST_LEASES: usize = 4_096;
+
 /// All commands that are understood, in order of their names.
 pub(super) const NAMES: [&str; 16] = [
     "dhcp-disable",
@@ -128,6 +131,12 @@ fn lease(name: &str, arguments: Option<Value>) -> Result<Value, NoCommand> {
 fn list(arguments: &mut Map<String, Value>, key: &str) -> Result<Vec<Value>, NoCommand> {
     match arguments.remove(key) {
         None => Ok(Vec::new()),
+        Some(Value::Array(leases)) if leases.len() > MOST_LEASES => {
+            let found = leases.len();
+            Err(NoCommand::Malformed(format!(
+                "{key}: expected at most {MOST_LEASES} leases, found {found}"
+            )))
+        }
         Some(Value::Array(leases)) => Ok(leases),
         Some(_) => Err(NoCommand::Malformed(format!(
             "{key}: expected a list of leases"

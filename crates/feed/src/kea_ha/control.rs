@@ -1,4 +1,4 @@
-//! Kea's control channel: questions to a server on its Unix socket, or over HTTP to its control agent.
+//! Kea's control channel: questions to a server on its Unix socket, or over HTTP or HTTPS to its control agent.
 
 use std::fmt;
 use std::io;
@@ -9,15 +9,18 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
-use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
+use tokio_rustls::TlsConnector;
 
+use super::access::{ControlAccess, Credentials};
 use super::answer::EMPTY;
 use crate::kea::Family;
 use crate::rejection::json_reason;
@@ -27,7 +30,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Octets of an answer: a page of a thousand leases takes about one.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
-/// Where Kea takes commands: `unix:PATH`, or `http://HOST:PORT/` of its control agent.
+/// Where Kea takes commands: `unix:PATH`, or `http://HOST:PORT/` or `https://HOST:PORT/` of its control agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ControlAddress {
     /// The Unix socket of a server.
@@ -38,12 +41,14 @@ pub enum ControlAddress {
         authority: String,
         /// The path, from its `/`.
         path: String,
+        /// On TLS.
+        is_secure: bool,
     },
 }
 
 /// Neither form of a [`ControlAddress`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected \"unix:PATH\" or \"http://HOST:PORT/\", found {0:?}")]
+#[error("expected \"unix:PATH\", \"http://HOST:PORT/\" or \"https://HOST:PORT/\", found {0:?}")]
 pub struct ControlAddressError(String);
 
 impl FromStr for ControlAddress {
@@ -57,7 +62,10 @@ impl FromStr for ControlAddress {
                 path => Ok(ControlAddress::Unix(path.into())),
             };
         }
-        let rest = text.strip_prefix("http://").ok_or_else(refused)?;
+        let (rest, is_secure) = match text.strip_prefix("https://") {
+            Some(rest) => (rest, true),
+            None => (text.strip_prefix("http://").ok_or_else(refused)?, false),
+        };
         let (authority, path) = match rest.find('/') {
             Some(at) => rest.split_at(at),
             None => (rest, "/"),
@@ -73,7 +81,26 @@ impl FromStr for ControlAddress {
         Ok(ControlAddress::Http {
             authority: authority.to_owned(),
             path: path.to_owned(),
+            is_secure,
         })
+    }
+}
+
+impl ControlAddress {
+    /// Whether it is asked on TLS.
+    pub fn is_https(&self) -> bool {
+        matches!(
+            self,
+            ControlAddress::Http {
+                is_secure: true,
+                ..
+            }
+        )
+    }
+
+    /// Whether it is a control agent, which may ask for user and password.
+    pub fn is_agent(&self) -> bool {
+        matches!(self, ControlAddress::Http { .. })
     }
 }
 
@@ -81,7 +108,14 @@ impl fmt::Display for ControlAddress {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ControlAddress::Unix(path) => write!(out, "unix:{}", path.display()),
-            ControlAddress::Http { authority, path } => write!(out, "http://{authority}{path}"),
+            ControlAddress::Http {
+                authority,
+                path,
+                is_secure,
+            } => {
+                let scheme = if *is_secure { "https" } else { "http" };
+                write!(out, "{scheme}://{authority}{path}")
+            }
         }
     }
 }
@@ -98,6 +132,12 @@ pub(super) enum AskError {
     /// It is no HTTP.
     #[error("expected HTTP: {0}")]
     Http(#[from] hyper::Error),
+    /// TLS, or the certificates, are not as they should be.
+    #[error("expected TLS: {0}")]
+    Tls(String),
+    /// HTTP status 401.
+    #[error("Kea does not take our user and password, or asks for some (HTTP status 401)")]
+    Unauthorized,
     /// Another HTTP status.
     #[error("expected HTTP status 200, found {0}")]
     Status(StatusCode),
@@ -125,6 +165,7 @@ pub(super) enum AskError {
 /// The control channel of one server.
 pub(super) struct Channel {
     address: ControlAddress,
+    access: ControlAccess,
     family: Family,
     runtime: Runtime,
     ends: watch::Receiver<bool>,
@@ -137,6 +178,7 @@ impl Channel {
     /// The process may open no further file.
     pub(super) fn new(
         address: ControlAddress,
+        access: ControlAccess,
         family: Family,
         ends: watch::Receiver<bool>,
     ) -> io::Result<Channel> {
@@ -146,6 +188,7 @@ impl Channel {
             .build()?;
         Ok(Channel {
             address,
+            access,
             family,
             runtime,
             ends,
@@ -196,38 +239,81 @@ impl Channel {
                 }
                 Ok(answer)
             }
-            ControlAddress::Http { authority, path } => {
+            ControlAddress::Http {
+                authority,
+                path,
+                is_secure,
+            } => {
                 let socket = TcpStream::connect(authority.as_str()).await?;
-                let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await?;
-                let request = Request::post(path.as_str())
-                    .header(HOST, authority.as_str())
-                    .header(CONTENT_TYPE, "application/json")
-                    .body(Full::<Bytes>::from(question))
-                    .map_err(|error| AskError::Malformed(error.to_string()))?;
-                let answered = async {
-                    let answer = sender.send_request(request).await?;
-                    if answer.status() != StatusCode::OK {
-                        return Err(AskError::Status(answer.status()));
-                    }
-                    let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
-                    let body = body.map_err(|error| match error.downcast::<hyper::Error>() {
-                        Ok(error) => AskError::Http(*error),
-                        Err(_) => AskError::TooLong,
-                    })?;
-                    Ok(body.to_bytes().into())
-                };
-                let mut connection = std::pin::pin!(connection);
-                let mut answered = std::pin::pin!(answered);
-                tokio::select! {
-                    answer = answered.as_mut() => answer,
-                    ended = connection.as_mut() => {
-                        ended?;
-                        answered.await
-                    }
+                if !is_secure {
+                    return self.post(socket, authority, path, question).await;
                 }
+                let tls = self.access.tls.as_ref();
+                let tls = tls.ok_or_else(|| AskError::Tls("no authority is trusted".to_owned()))?;
+                let name = server_name(authority, self.access.server_name.as_deref())?;
+                let socket = TlsConnector::from(tls.config()).connect(name, socket).await;
+                let socket = socket.map_err(|error| AskError::Tls(error.to_string()))?;
+                self.post(socket, authority, path, question).await
             }
         }
     }
+
+    /// Asks a control agent on a connection to it.
+    async fn post(
+        &self,
+        socket: impl AsyncRead + AsyncWrite + Unpin,
+        authority: &str,
+        path: &str,
+        question: String,
+    ) -> Result<Vec<u8>, AskError> {
+        let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await?;
+        let mut request = Request::post(path)
+            .header(HOST, authority)
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::<Bytes>::from(question))
+            .map_err(|error| AskError::Malformed(error.to_string()))?;
+        let credentials = self.access.credentials.as_ref();
+        if let Some(header) = credentials.and_then(Credentials::header) {
+            request.headers_mut().insert(AUTHORIZATION, header);
+        }
+        let answered = async {
+            let answer = sender.send_request(request).await?;
+            match answer.status() {
+                StatusCode::OK => {}
+                StatusCode::UNAUTHORIZED => return Err(AskError::Unauthorized),
+                status => return Err(AskError::Status(status)),
+            }
+            let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
+            let body = body.map_err(|error| match error.downcast::<hyper::Error>() {
+                Ok(error) => AskError::Http(*error),
+                Err(_) => AskError::TooLong,
+            })?;
+            Ok(body.to_bytes().into())
+        };
+        let mut connection = std::pin::pin!(connection);
+        let mut answered = std::pin::pin!(answered);
+        tokio::select! {
+            answer = answered.as_mut() => answer,
+            ended = connection.as_mut() => {
+                ended?;
+                answered.await
+            }
+        }
+    }
+}
+
+/// What an agent's certificate has to say: `told`, or the host of its URL.
+fn server_name(authority: &str, told: Option<&str>) -> Result<ServerName<'static>, AskError> {
+    let host = authority
+        .rsplit_once(':')
+        .map_or(authority, |(host, _)| host);
+    let host = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host);
+    let name = told.unwrap_or(host);
+    ServerName::try_from(name.to_owned())
+        .map_err(|_| AskError::Tls(format!("expected a DNS name or an address, found {name:?}")))
 }
 
 /// The arguments of an answer: an object of a server, or a control agent's list of one.
@@ -265,6 +351,7 @@ mod tests {
             "unix:/run/kea/kea4-ctrl-socket",
             "http://127.0.0.1:8000/",
             "http://[::1]:8000/kea",
+            "https://kea.example.net:8000/",
         ] {
             let address: ControlAddress = text.parse().unwrap();
             assert_eq!(address.to_string(), text);
@@ -275,7 +362,8 @@ mod tests {
             "",
             "unix:",
             "/run/kea",
-            "https://127.0.0.1:8000/",
+            "https://127.0.0.1/",
+            "ftp://127.0.0.1:8000/",
             "http://127.0.0.1/",
             "http://:8000/",
             "http://a:b@127.0.0.1:8000/",
@@ -284,9 +372,29 @@ mod tests {
             let told = text.parse::<ControlAddress>().unwrap_err().to_string();
             assert_eq!(
                 told,
-                format!("expected \"unix:PATH\" or \"http://HOST:PORT/\", found {text:?}")
+                format!(
+                    "expected \"unix:PATH\", \"http://HOST:PORT/\" or \"https://HOST:PORT/\", found {text:?}"
+                )
             );
         }
+    }
+
+    #[test]
+    fn a_certificate_is_expected_to_name_the_host() {
+        for (authority, told, name) in [
+            ("kea.example.net:8000", None, "kea.example.net"),
+            ("127.0.0.1:8000", None, "127.0.0.1"),
+            ("[::1]:8000", None, "::1"),
+            ("[::1]:8000", Some("kea.example.net"), "kea.example.net"),
+        ] {
+            let expected = ServerName::try_from(name).unwrap();
+            assert_eq!(server_name(authority, told).unwrap(), expected);
+        }
+        let told = server_name("a b:1", None).unwrap_err().to_string();
+        assert_eq!(
+            told,
+            "expected TLS: expected a DNS name or an address, found \"a b\""
+        );
     }
 
     #[test]

@@ -9,6 +9,9 @@ use super::lease;
 use super::peer::{Peer, PushError};
 use crate::kea::Family;
 
+/// Characters of a text of a request that an answer or a line of the log tells: an address has fewer.
+const MOST_TOLD: usize = 64;
+
 /// Does what a request asks for. The answer to an update is given once it is durable.
 ///
 /// # Errors
@@ -18,10 +21,12 @@ pub(super) async fn execute(peer: &Peer, body: &[u8]) -> Result<Answer, NoComman
         Ok(request) => request,
         Err(NoCommand::Malformed(reason)) => {
             peer.status().reject(&reason);
+            peer.mark_lost(None);
             return Ok(Answer::error(reason));
         }
         Err(error) => {
             peer.status().reject(&error);
+            peer.mark_lost(None);
             return Err(error);
         }
     };
@@ -37,7 +42,7 @@ pub(super) async fn execute(peer: &Peer, body: &[u8]) -> Result<Answer, NoComman
         Command::Version => Answer::success(env!("CARGO_PKG_VERSION")),
         Command::List => Answer::success("").with(json!(NAMES)),
         Command::Notice(text) => Answer::success(text),
-        Command::Unknown(name) => Answer::unsupported(&name),
+        Command::Unknown(name) => Answer::unsupported(told(&name)),
     })
 }
 
@@ -71,8 +76,8 @@ struct Failures {
 impl Failures {
     fn add(&mut self, lease: &Value, is_deleted: bool, reason: &str) {
         let failure = json!({
-            "type": lease.get("type").and_then(Value::as_str).unwrap_or("IA_NA"),
-            "ip-address": lease::address(lease).unwrap_or_default(),
+            "type": lease.get("type").and_then(Value::as_str).map_or("IA_NA", told),
+            "ip-address": lease::address(lease).map_or("", told),
             "result": 1,
             "error-message": reason,
         });
@@ -181,10 +186,17 @@ fn read(peer: &Peer, family: Family, lease: &Value, is_deleted: bool) -> Result<
     read.map_err(|reason| refuse(peer, lease, &reason))
 }
 
+/// As much of a text as is told again.
+fn told(text: &str) -> &str {
+    text.char_indices()
+        .nth(MOST_TOLD)
+        .map_or(text, |(end, _)| &text[..end])
+}
+
 /// Counts a lease that was not taken, and says why with its address.
 fn refuse(peer: &Peer, lease: &Value, reason: &str) -> String {
     let text = match lease::address(lease) {
-        Some(address) => format!("{address}: {reason}"),
+        Some(address) => format!("{}: {reason}", told(address)),
         None => reason.to_owned(),
     };
     peer.status().reject(&text);

@@ -49,7 +49,12 @@ pub(super) fn keep(
     for (family, control) in FAMILIES.into_iter().zip(controls) {
         if let Some(address) = control {
             servers.push(Server::new(
-                Channel::new(address.clone(), family, peer.ends())?,
+                Channel::new(
+                    address.clone(),
+                    settings.control_access.clone(),
+                    family,
+                    peer.ends(),
+                )?,
                 family,
             ));
         }

@@ -1,6 +1,6 @@
 //! The backup server of Kea's high availability hook (`libdhcp_ha.so`), mode `passive-backup` or beside any other mode.
 //!
-//! Kea posts a command for each lease that it gives or takes back (`http`, `command`, `execute`); the answer comes once
+//! Kea posts a command for each lease that it gives or takes back (`http`, `request`, `command`, `execute`); the answer comes once
 //! the lease is durable. Kea neither waits for that, unless `wait-backup-ack` is set, nor sends a second time, nor tells a
 //! backup of leases that its own commands (`lease4-add`) change; so all leases are read now and then through its control
 //! channel (`pull`, `keeper`), and those that Kea no longer has are ended.
@@ -8,6 +8,7 @@
 //! A DHCPv4 and a DHCPv6 server may send to one feed, and so may the two servers of a pair. In the store the feed's position
 //! names the families that are there; nothing counts as read before all of them were heard of.
 
+mod access;
 mod answer;
 mod command;
 mod control;
@@ -16,7 +17,9 @@ mod http;
 mod keeper;
 mod lease;
 mod peer;
+mod places;
 mod pull;
+mod request;
 
 use std::io;
 use std::net::SocketAddr;
@@ -25,6 +28,7 @@ use std::time::Duration;
 
 use leaseq_store::Store;
 
+pub use access::{ControlAccess, Credentials, CredentialsError, ServerTls, Tls};
 pub use control::{ControlAddress, ControlAddressError};
 
 use crate::run::{Feed, Follower, Phase, Running, Status};
@@ -37,10 +41,16 @@ pub struct Settings {
     pub name: String,
     /// Where Kea's HA hook sends to: the `url` of the peer of role `backup`.
     pub listen: SocketAddr,
+    /// What Kea has to say to be heard: its `basic-auth-user` and `basic-auth-password`.
+    pub credentials: Option<Credentials>,
+    /// The peer's `url` is an `https` one.
+    pub tls: Option<ServerTls>,
     /// Where the DHCPv4 server, or its control agent, is asked for its leases.
     pub control4: Option<ControlAddress>,
     /// Where the DHCPv6 server, or its control agent, is asked for its leases.
     pub control6: Option<ControlAddress>,
+    /// What control agents ask of us.
+    pub control_access: ControlAccess,
     /// From one reading of all leases to the next.
     pub pull_interval: Duration,
     /// How long a server may be silent before it is asked whether it is there.
@@ -60,7 +70,12 @@ pub fn start(settings: &Settings, store: Arc<Store>) -> io::Result<Feed> {
     let source = settings.listen.to_string();
     let status = Arc::new(Status::new(&settings.name, "kea-ha", None, source));
     let peer = Arc::new(peer::Peer::new(Arc::clone(&store), Arc::clone(&status)));
-    let server = http::Server::start(settings.listen, Arc::clone(&peer))?;
+    let service = http::Service {
+        credentials: settings.credentials.clone(),
+        tls: settings.tls.clone(),
+        limits: places::Limits::default(),
+    };
+    let server = http::Server::start(settings.listen, service, Arc::clone(&peer))?;
     let address = socket::Address::Tcp(server.address());
     if settings.control4.is_none() && settings.control6.is_none() {
         // There is nothing to be read but what is pushed.

@@ -173,6 +173,11 @@ impl Peer {
             "kea-ha-update-lost",
             format_args!("an update of Kea may be lost: {reason}"),
         );
+        self.mark_lost(family);
+    }
+
+    /// The same as [`Peer::lost`], where that was told and counted otherwise.
+    pub(super) fn mark_lost(&self, family: Option<Family>) {
         let at = self.now();
         let mut state = self.lock();
         for one in FAMILIES {

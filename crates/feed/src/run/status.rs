@@ -10,10 +10,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use leaseq_store::Stamp;
 
-/// Rejected lines that are logged in each [`REJECTION_WINDOW`]; the others are counted only.
-const LOGGED_REJECTIONS: u32 = 10;
-/// See [`LOGGED_REJECTIONS`].
-const REJECTION_WINDOW: Duration = Duration::from_secs(60);
+/// Rejected lines that are logged in each [`WINDOW`], and as many faults; the others are counted only.
+const LOGGED: u32 = 10;
+/// See [`LOGGED`].
+const WINDOW: Duration = Duration::from_secs(60);
 
 /// What a feed is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,8 +85,42 @@ struct State {
     writers: Option<u64>,
     remarks: Vec<(&'static str, String)>,
     trouble: Option<Trouble>,
-    window: Option<Instant>,
-    logged: u32,
+    rejections: Few,
+    faults: Few,
+}
+
+/// Lets few lines into the log in each [`WINDOW`].
+#[derive(Debug, Default)]
+struct Few {
+    began: Option<Instant>,
+    met: u32,
+}
+
+/// What is logged.
+#[derive(Debug, PartialEq, Eq)]
+enum Logged {
+    It,
+    /// That there is too much of it.
+    TooMuch,
+    Nothing,
+}
+
+impl Few {
+    fn meet(&mut self, now: Instant) -> Logged {
+        let is_over = |began| now.saturating_duration_since(began) >= WINDOW;
+        if self.began.is_none_or(is_over) {
+            *self = Few {
+                began: Some(now),
+                met: 0,
+            };
+        }
+        self.met = self.met.saturating_add(1);
+        match self.met {
+            ..=LOGGED => Logged::It,
+            met if met == LOGGED + 1 => Logged::TooMuch,
+            _ => Logged::Nothing,
+        }
+    }
 }
 
 /// A feed as it was at one moment.
@@ -160,8 +194,8 @@ impl Status {
                 writers: None,
                 remarks: Vec::new(),
                 trouble: None,
-                window: None,
-                logged: 0,
+                rejections: Few::default(),
+                faults: Few::default(),
             }),
         }
     }
@@ -246,12 +280,21 @@ impl Status {
         }
     }
 
-    /// Counts and logs a fault of the source as a whole.
+    /// Counts a fault of the source as a whole, keeps it as the last trouble, and logs it unless there were many.
     pub fn trouble(&self, id: &'static str, fault: impl Display) {
         self.troubles.fetch_add(1, Relaxed);
         let text = fault.to_string();
-        tracing::warn!(id, feed = %self.name, "{text}");
-        self.lock().trouble = Some(Trouble {
+        let mut state = self.lock();
+        match state.faults.meet(Instant::now()) {
+            Logged::It => tracing::warn!(id, feed = %self.name, "{text}"),
+            Logged::TooMuch => tracing::warn!(
+                id = "feed-troubled",
+                feed = %self.name,
+                "there is much trouble: for a minute it is counted without being told"
+            ),
+            Logged::Nothing => {}
+        }
+        state.trouble = Some(Trouble {
             at: SystemTime::now(),
             text,
         });
@@ -262,22 +305,14 @@ impl Status {
         self.rejected.fetch_add(1, Relaxed);
         let text = what.to_string();
         let mut state = self.lock();
-        let now = Instant::now();
-        if state
-            .window
-            .is_none_or(|began| now.duration_since(began) >= REJECTION_WINDOW)
-        {
-            (state.window, state.logged) = (Some(now), 0);
-        }
-        state.logged = state.logged.saturating_add(1);
-        if state.logged <= LOGGED_REJECTIONS {
-            tracing::warn!(id = "feed-rejected", feed = %self.name, "{text}");
-        } else if state.logged == LOGGED_REJECTIONS + 1 {
-            tracing::warn!(
+        match state.rejections.meet(Instant::now()) {
+            Logged::It => tracing::warn!(id = "feed-rejected", feed = %self.name, "{text}"),
+            Logged::TooMuch => tracing::warn!(
                 id = "feed-rejecting",
                 feed = %self.name,
                 "much is rejected: for a minute it is counted without being told"
-            );
+            ),
+            Logged::Nothing => {}
         }
         state.trouble = Some(Trouble {
             at: SystemTime::now(),
@@ -329,6 +364,17 @@ mod tests {
         let told = status.snapshot();
         assert_eq!((told.rejected, told.troubles), (20, 1));
         assert_eq!(told.trouble.unwrap().text, "the file is gone");
+    }
+
+    #[test]
+    fn few_are_logged_in_a_minute_and_as_many_in_the_next() {
+        let (mut few, now) = (Few::default(), Instant::now());
+        for _ in 0..10 {
+            assert_eq!(few.meet(now), Logged::It);
+        }
+        assert_eq!(few.meet(now), Logged::TooMuch);
+        assert_eq!(few.meet(now + WINDOW / 2), Logged::Nothing);
+        assert_eq!(few.meet(now + WINDOW), Logged::It);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use leaseq_feed::kea_ha::{self, Settings};
+use leaseq_feed::kea_ha::{self, ControlAccess, Settings};
 use leaseq_feed::run::{Feed, Snapshot};
 use leaseq_feed::socket::Address;
 use leaseq_store::{
@@ -58,8 +58,11 @@ fn start(store: &Arc<Store>, control4: Option<&Path>, control6: Option<&Path>) -
     let settings = Settings {
         name: "kea".into(),
         listen: "127.0.0.1:0".parse().unwrap(),
+        credentials: None,
+        tls: None,
         control4: control(control4),
         control6: control(control6),
+        control_access: ControlAccess::default(),
         pull_interval: Duration::from_secs(3_600),
         // Kea is asked at each turn.
         probe_interval: Duration::ZERO,

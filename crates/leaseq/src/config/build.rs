@@ -45,6 +45,8 @@ pub(super) fn build(file: File, base: &Path, overrides: Overrides) -> Result<Con
         warnings.push("no [[requestor]] is configured: nobody is served".to_owned());
     }
     let (tls, certificates) = tls(&file.tls, base)?.unzip();
+    let mut certificates = certificates.unwrap_or_default();
+    let feeds = feed::feeds(&file.feeds, base, &mut certificates)?;
     let settings = Settings {
         limits: limits(&file.limits)?,
         dhcp4: dhcp4(&file.dhcp4, &listeners, &mut warnings),
@@ -71,8 +73,8 @@ pub(super) fn build(file: File, base: &Path, overrides: Overrides) -> Result<Con
         settings: Arc::new(settings),
         admin: file.admin.listen.0.0,
         control: file.control.socket.map(|Text(UnixPath(path))| path),
-        feeds: feed::feeds(&file.feeds, base)?,
-        certificates: certificates.unwrap_or_default(),
+        feeds,
+        certificates,
         warnings,
     })
 }
@@ -141,14 +143,14 @@ fn tls(
     let files = Files {
         certificate: &certificate,
         key: &key,
-        client_ca: &client_ca,
+        client_ca: Some(&client_ca),
     };
     let allowed = section.allowed_names.iter().map(|text| text.0.clone());
     let loaded = tls::load(files, allowed.collect(), SystemTime::now()).map_err(|unusable| {
         let to_blame = match unusable.which {
             Which::Certificate => &section.certificate,
             Which::Key => &section.key,
-            Which::ClientCa => &section.client_ca,
+            Which::Authorities => &section.client_ca,
         };
         let span = to_blame.as_ref().map_or(given.span(), Spanned::span);
         (span, unusable.to_string())

@@ -5,19 +5,19 @@ use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use leaseq_feed::{Settings, dnsmasq, isc, kea, kea_ha, mirror, socket};
+use leaseq_feed::kea_ha::ControlAddress;
+use leaseq_feed::{Settings, dnsmasq, isc, kea, mirror, socket};
 use leaseq_wire::parameters::ACTIVE_LQ_IDLE_TIMEOUT;
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::build::Fault;
+use super::kea_ha;
 use super::units::{Octets, Text};
+use crate::tls::Certificate;
 
 /// How often a server without active leasequery is asked in bulk.
 const MIRROR_INTERVAL: Duration = Duration::from_secs(15 * 60);
-
-/// The shortest interval at which a source is asked.
-const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A source of leases. Which keys it takes depends on its kind.
 #[derive(Debug, Deserialize)]
@@ -30,10 +30,15 @@ pub struct Section {
     pub listen: Option<Text<socket::Address>>,
     pub server: Option<String>,
     /// Where Kea is asked for all its leases: its DHCPv4 server, and its DHCPv6 server.
-    pub control4: Option<Text<kea_ha::ControlAddress>>,
-    pub control6: Option<Text<kea_ha::ControlAddress>>,
+    pub control4: Option<Text<ControlAddress>>,
+    pub control6: Option<Text<ControlAddress>>,
     pub pull_interval: Option<Text<Duration>>,
     pub probe_interval: Option<Text<Duration>>,
+    /// What Kea says to be heard, and what its control agents want to hear.
+    pub user: Option<String>,
+    pub password_file: Option<PathBuf>,
+    pub control_user: Option<String>,
+    pub control_password_file: Option<PathBuf>,
     pub interval: Option<Text<Duration>>,
     pub retry: Option<Text<Duration>>,
     pub ca: Option<PathBuf>,
@@ -78,6 +83,14 @@ impl Kind {
                 "control6",
                 "pull-interval",
                 "probe-interval",
+                "user",
+                "password-file",
+                "certificate",
+                "key",
+                "ca",
+                "control-user",
+                "control-password-file",
+                "server-name",
             ],
             Kind::Ndjson => &["listen"],
             Kind::IscDhcpd | Kind::Dnsmasq => &["path"],
@@ -98,11 +111,17 @@ impl Kind {
 }
 
 /// The feeds of a file. Each has a name of its own: the store keeps under it how far the feed was read.
-pub(super) fn feeds(sections: &[Spanned<Section>], base: &Path) -> Result<Vec<Settings>, Fault> {
+/// The certificates that they use are added to `certificates`.
+pub(super) fn feeds(
+    sections: &[Spanned<Section>],
+    base: &Path,
+    certificates: &mut Vec<Certificate>,
+) -> Result<Vec<Settings>, Fault> {
     let mut names = HashSet::new();
     let mut feeds = Vec::with_capacity(sections.len());
     for section in sections {
-        let settings = feed(section.get_ref(), base).map_err(|reason| (section.span(), reason))?;
+        let settings = feed(section.get_ref(), base, certificates)
+            .map_err(|reason| (section.span(), reason))?;
         if !names.insert(settings.name().to_owned()) {
             let reason = format!(
                 "expected a name of its own for each feed, found {:?} twice",
@@ -115,7 +134,11 @@ pub(super) fn feeds(sections: &[Spanned<Section>], base: &Path) -> Result<Vec<Se
     Ok(feeds)
 }
 
-fn feed(section: &Section, base: &Path) -> Result<Settings, String> {
+fn feed(
+    section: &Section,
+    base: &Path,
+    certificates: &mut Vec<Certificate>,
+) -> Result<Settings, String> {
     let kind = section.kind.name();
     let given = [
         ("family", section.family.is_some()),
@@ -126,6 +149,13 @@ fn feed(section: &Section, base: &Path) -> Result<Settings, String> {
         ("control6", section.control6.is_some()),
         ("pull-interval", section.pull_interval.is_some()),
         ("probe-interval", section.probe_interval.is_some()),
+        ("user", section.user.is_some()),
+        ("password-file", section.password_file.is_some()),
+        ("control-user", section.control_user.is_some()),
+        (
+            "control-password-file",
+            section.control_password_file.is_some(),
+        ),
         ("interval", section.interval.is_some()),
         ("retry", section.retry.is_some()),
         ("ca", section.ca.is_some()),
@@ -166,33 +196,8 @@ fn feed(section: &Section, base: &Path) -> Result<Settings, String> {
                     ));
                 }
             };
-            let interval = |key: &str, given: &Option<Text<Duration>>, default| match given {
-                Some(Text(given)) if *given < SHORTEST_INTERVAL => Err(format!(
-                    "expected at least {} in `{key}`",
-                    humantime::format_duration(SHORTEST_INTERVAL)
-                )),
-                Some(Text(given)) => Ok(*given),
-                None => Ok(default),
-            };
-            let control = |given: &Option<Text<kea_ha::ControlAddress>>| {
-                given.as_ref().map(|Text(address)| address.clone())
-            };
-            Ok(Settings::KeaHa(kea_ha::Settings {
-                name: name(&listen),
-                listen,
-                control4: control(&section.control4),
-                control6: control(&section.control6),
-                pull_interval: interval(
-                    "pull-interval",
-                    &section.pull_interval,
-                    kea_ha::PULL_INTERVAL,
-                )?,
-                probe_interval: interval(
-                    "probe-interval",
-                    &section.probe_interval,
-                    kea_ha::PROBE_INTERVAL,
-                )?,
-            }))
+            kea_ha::settings(section, name(&listen), listen, base, certificates)
+                .map(Settings::KeaHa)
         }
         Kind::KeaMemfile => {
             let family = section.family.ok_or_else(|| needs("family"))?;

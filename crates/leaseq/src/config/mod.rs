@@ -5,6 +5,7 @@
 
 mod build;
 mod feed;
+mod kea_ha;
 mod sections;
 mod units;
 

@@ -247,6 +247,19 @@ fn what_is_wrong_is_told_with_its_place() {
         "[[feed]]\nkind = \"kea-ha\"\nlisten = \"unix:/run/leaseq/kea.sock\"",
         "[[feed]]\nkind = \"kea-ha\"\nlisten = \"127.0.0.1:8068\"\ncontrol4 = \"/run/kea/kea4-ctrl-socket\"",
         "[[feed]]\nkind = \"kea-ha\"\nlisten = \"127.0.0.1:8068\"\npull-interval = \"10ms\"",
+        "[[feed]]\nkind = \"kea-ha\"\nlisten = \"127.0.0.1:8068\"\nuser = \"kea\"",
+        "[[feed]]\nkind = \"kea-ha\"\nlisten = \"127.0.0.1:8068\"\npassword-file = \"password\"",
+        "[[feed]]\nkind = \"kea-ha\"\nlisten = \"127.0.0.1:8068\"\nuser = \"kea\"\npassword-file = \"/nowhere/password\"",
+        "[[feed]]\nkind = \"kea-ha\"\nlisten = \"127.0.0.1:8068\"\nuser = \"a:b\"\npassword-file = \"/proc/self/comm\"",
+        "[[feed]]\nkind = \"kea-ha\"\nlisten = \"127.0.0.1:8068\"\nuser = \"kea\"\npassword-file = \"/dev/null\"",
+        "[[feed]]\nkind = \"kea-ha\"\nlisten = \"127.0.0.1:8068\"\ncertificate = \"leaseq.pem\"",
+        "[[feed]]\nkind = \"kea-ha\"\nlisten = \"127.0.0.1:8068\"\nkey = \"leaseq.key\"",
+        "[[feed]]\nkind = \"kea-ha\"\nlisten = \"127.0.0.1:8068\"\nca = \"ca.pem\"",
+        "[[feed]]\nkind = \"kea-ha\"\nlisten = \"127.0.0.1:8068\"\ncertificate = \"/nowhere/leaseq.pem\"\nkey = \"leaseq.key\"",
+        "[[feed]]\nkind = \"kea-ha\"\nlisten = \"127.0.0.1:8068\"\ncontrol4 = \"https://127.0.0.1:8000/\"",
+        "[[feed]]\nkind = \"kea-ha\"\nlisten = \"127.0.0.1:8068\"\ncontrol4 = \"https://127.0.0.1:8000/\"\nca = \"/nowhere/ca.pem\"",
+        "[[feed]]\nkind = \"kea-ha\"\nlisten = \"127.0.0.1:8068\"\ncontrol4 = \"unix:/kea4.sock\"\ncontrol-user = \"leaseq\"",
+        "[[feed]]\nkind = \"kea-ha\"\nlisten = \"127.0.0.1:8068\"\nserver-name = \"kea.example.net\"",
         "[[feed]]\nkind = \"ndjson\"\nlisten = \"127.0.0.1:1\"\ncontrol6 = \"unix:/run/kea/kea6-ctrl-socket\"",
         "[[feed]]\nkind = \"kea\"",
         "[[feed]]\nkind = \"isc-dhcpd\"",
@@ -275,6 +288,7 @@ fn a_backup_of_kea_is_told_where_to_ask_for_all_leases() {
     let least = of("listen = \"127.0.0.1:8068\"");
     assert_eq!(least.name, "kea-ha:127.0.0.1:8068");
     assert_eq!((&least.control4, &least.control6), (&None, &None));
+    assert_eq!((&least.credentials, &least.tls), (&None, &None));
     assert_eq!(least.pull_interval, Duration::from_secs(3_600));
     let full = of(
         "name = \"pop-7\"\nlisten = \"[::1]:8068\"\ncontrol4 = \"unix:/run/kea/kea4-ctrl-socket\"\n\
@@ -286,6 +300,46 @@ fn a_backup_of_kea_is_told_where_to_ask_for_all_leases() {
     assert_eq!(told(full.control6), "http://127.0.0.1:8000/");
     assert_eq!(full.pull_interval, Duration::from_secs(600));
     assert_eq!(full.probe_interval, Duration::from_secs(2));
+}
+
+#[test]
+fn a_backup_of_kea_is_another_once_a_password_or_a_certificate_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("leaseq.toml");
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    let certify = || {
+        let signed = rcgen::generate_simple_self_signed(vec!["leaseq.example.net".into()]).unwrap();
+        write("leaseq.pem", &signed.cert.pem());
+        write("leaseq.key", &signed.signing_key.serialize_pem());
+    };
+    let read = || {
+        let text = "[[feed]]\nkind = \"kea-ha\"\nlisten = \"127.0.0.1:8068\"\nuser = \"kea\"\n\
+                    password-file = \"one\"\ncontrol4 = \"http://127.0.0.1:8000/\"\ncontrol-user = \"leaseq\"\n\
+                    control-password-file = \"two\"\ncertificate = \"leaseq.pem\"\nkey = \"leaseq.key\"";
+        Config::parse(&file, text, Overrides::default()).unwrap()
+    };
+    write("one", "first secret\n");
+    write("two", "second secret\n");
+    certify();
+    let mut last = read();
+    assert_eq!(last.certificates.len(), 1);
+    assert_eq!(read().feeds, last.feeds);
+    let changes: [&dyn Fn(); 3] = [
+        &|| write("one", "third secret"),
+        &|| write("two", "fourth secret"),
+        &certify,
+    ];
+    for change in changes {
+        change();
+        let changed = read();
+        assert_ne!(changed.feeds, last.feeds);
+        last = changed;
+    }
+    let told = format!("{:?}", last.feeds);
+    assert!(
+        told.contains("\"kea\"") && !told.contains("secret"),
+        "{told}"
+    );
 }
 
 #[test]

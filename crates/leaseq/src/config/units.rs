@@ -176,7 +176,7 @@ impl Value for socket::Address {
 }
 
 impl Value for kea_ha::ControlAddress {
-    const EXPECTED: &'static str = "\"unix:PATH\" or \"http://HOST:PORT/\"";
+    const EXPECTED: &'static str = "\"unix:PATH\", \"http://HOST:PORT/\" or \"https://HOST:PORT/\"";
 
     fn read(text: &str) -> Result<Self, String> {
         parse(text)

@@ -1,15 +1,17 @@
-//! TLS of the server: certificate, key and whom to trust, from files to what sessions take.
+//! TLS: certificate, key and whom to trust, from files to what sessions and feeds take.
 //!
 //! Versions, suites and what else is negotiated are those that RFC 9325 recommends and nothing else; there is no way to
 //! configure weaker ones. Every requestor has to show a certificate (RFC 7724 §8.1, RFC 7653 §9.1). No session is resumed
 //! and no ticket issued: a stream lives for days, and what would be kept for resuming it costs more than a handshake.
 
+mod client;
 mod dates;
 mod names;
 mod verifier;
 mod watch;
 
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -21,6 +23,7 @@ use rustls::{CipherSuite, Error, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem};
 
+pub use client::load as load_client;
 pub use dates::Certificate;
 pub use names::AllowedName;
 pub use watch::Watch;
@@ -38,15 +41,15 @@ const SUITES: [CipherSuite; 7] = [
     CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
 ];
 
-/// The files that TLS needs, as `[tls]` names them.
+/// The files that a server on TLS needs, as `[tls]` names them, and feeds that listen.
 #[derive(Debug, Clone, Copy)]
 pub struct Files<'a> {
     /// The server's certificate, and those between it and its authority.
     pub certificate: &'a Path,
     /// The key of the server's certificate.
     pub key: &'a Path,
-    /// The authorities whose certificates requestors may show.
-    pub client_ca: &'a Path,
+    /// The authorities whose certificates requestors have to show; none: nobody is asked for one.
+    pub client_ca: Option<&'a Path>,
 }
 
 /// Which of the files is to blame.
@@ -56,8 +59,8 @@ pub enum Which {
     Certificate,
     /// `tls.key`
     Key,
-    /// `tls.client-ca`
-    ClientCa,
+    /// `tls.client-ca`, `ca` of a feed
+    Authorities,
 }
 
 /// Why a file cannot be used.
@@ -84,11 +87,55 @@ impl Unusable {
 
 /// What the files make.
 #[derive(Debug, Clone)]
-pub struct Loaded {
-    /// For sessions.
-    pub config: Arc<ServerConfig>,
+pub struct Loaded<C = ServerConfig> {
+    /// For sessions, or for a feed.
+    pub config: Arc<C>,
     /// The certificates in them, and when each ends.
     pub certificates: Vec<Certificate>,
+    /// A hash of the certificates and the key: the same if and only if the files have the same in them.
+    pub made_of: u64,
+}
+
+/// Who we are.
+struct Identity {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    certificates: Vec<Certificate>,
+}
+
+impl Identity {
+    /// Reads a certificate, which has to be valid now, and its key.
+    fn read(certificate: &Path, key: &Path, now: SystemTime) -> Result<Identity, Unusable> {
+        let of_certificate = |reason| Unusable::new(Which::Certificate, certificate, reason);
+        let chain = read_certificates(certificate).map_err(of_certificate)?;
+        let certificates = dates::of(certificate, &chain).map_err(of_certificate)?;
+        for certificate in &certificates {
+            certificate.valid_at(now).map_err(of_certificate)?;
+        }
+        let key = read_key(key).map_err(|reason| Unusable::new(Which::Key, key, reason))?;
+        Ok(Identity {
+            chain,
+            key,
+            certificates,
+        })
+    }
+
+    fn hash(&self, hasher: &mut impl Hasher) {
+        self.chain.hash(hasher);
+        self.key.secret_der().hash(hasher);
+    }
+}
+
+/// Why certificate and key do not go together.
+fn not_together(certificate: &Path, key: &Path, error: &Error) -> Unusable {
+    let reason = match error {
+        Error::InconsistentKeys(_) => format!(
+            "expected the key of the certificate in {}, found another key",
+            certificate.display()
+        ),
+        error => error.to_string(),
+    };
+    Unusable::new(Which::Key, key, reason)
 }
 
 /// Reads the files and checks that they go together and are valid now.
@@ -101,41 +148,45 @@ pub fn load(
     allowed: Vec<AllowedName>,
     now: SystemTime,
 ) -> Result<Loaded, Unusable> {
-    let of_certificate = |reason| Unusable::new(Which::Certificate, files.certificate, reason);
-    let of_ca = |reason| Unusable::new(Which::ClientCa, files.client_ca, reason);
-    let of_key = |reason| Unusable::new(Which::Key, files.key, reason);
-    let chain = read_certificates(files.certificate).map_err(of_certificate)?;
-    let mut certificates = dates::of(files.certificate, &chain).map_err(of_certificate)?;
-    for certificate in &certificates {
-        certificate.valid_at(now).map_err(of_certificate)?;
-    }
-    let (roots, authorities) = authorities(files.client_ca, now).map_err(of_ca)?;
-    certificates.extend(authorities);
-    let key = read_key(files.key).map_err(of_key)?;
-
+    let identity = Identity::read(files.certificate, files.key, now)?;
+    let mut hasher = DefaultHasher::new();
+    identity.hash(&mut hasher);
+    let Identity {
+        chain,
+        key,
+        mut certificates,
+    } = identity;
     let provider = Arc::new(provider());
-    let verifier =
-        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-            .build()
-            .map_err(|error| of_ca(error.to_string()))?;
+    let verifier = match files.client_ca {
+        None => WebPkiClientVerifier::no_client_auth(),
+        Some(file) => {
+            let of_ca = |reason| Unusable::new(Which::Authorities, file, reason);
+            let authorities = Authorities::read(file, now).map_err(of_ca)?;
+            authorities.hash(&mut hasher);
+            certificates.extend(authorities.certificates);
+            let roots = Arc::new(authorities.roots);
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider))
+                    .build()
+                    .map_err(|error| of_ca(error.to_string()))?;
+            Arc::new(NamedRequestors::new(verifier, allowed))
+        }
+    };
+    let of_certificate =
+        |error: Error| Unusable::new(Which::Certificate, files.certificate, error.to_string());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13, &TLS12])
-        .map_err(|error| of_certificate(error.to_string()))?
-        .with_client_cert_verifier(Arc::new(NamedRequestors::new(verifier, allowed)))
+        .map_err(of_certificate)?
+        .with_client_cert_verifier(verifier)
         .with_single_cert(chain, key)
-        .map_err(|error| match error {
-            Error::InconsistentKeys(_) => of_key(format!(
-                "expected the key of the certificate in {}, found another key",
-                files.certificate.display()
-            )),
-            error => of_key(error.to_string()),
-        })?;
+        .map_err(|error| not_together(files.certificate, files.key, &error))?;
     config.ignore_client_order = true;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(Loaded {
         config: Arc::new(config),
         certificates,
+        made_of: hasher.finish(),
     })
 }
 
@@ -147,30 +198,47 @@ fn provider() -> CryptoProvider {
     provider
 }
 
-/// The authorities of a file that are valid; those that are over are told, and trusted no more.
-fn authorities(file: &Path, now: SystemTime) -> Result<(RootCertStore, Vec<Certificate>), String> {
-    let found = read_certificates(file)?;
-    let certificates = dates::of(file, &found)?;
-    let mut roots = RootCertStore::empty();
-    let mut last = Ok(());
-    for (der, certificate) in found.into_iter().zip(&certificates) {
-        if !certificate.is_authority {
-            let subject = &certificate.subject;
-            return Err(format!(
-                "expected certificates of authorities, found the one of {subject}, which may not sign others"
-            ));
+/// Whom to trust.
+struct Authorities {
+    roots: RootCertStore,
+    found: Vec<CertificateDer<'static>>,
+    certificates: Vec<Certificate>,
+}
+
+impl Authorities {
+    /// The authorities of a file that are valid; those that are over are told, and trusted no more.
+    fn read(file: &Path, now: SystemTime) -> Result<Authorities, String> {
+        let found = read_certificates(file)?;
+        let certificates = dates::of(file, &found)?;
+        let mut roots = RootCertStore::empty();
+        let mut last = Ok(());
+        for (der, certificate) in found.iter().zip(&certificates) {
+            if !certificate.is_authority {
+                let subject = &certificate.subject;
+                return Err(format!(
+                    "expected certificates of authorities, found the one of {subject}, which may not sign others"
+                ));
+            }
+            let valid = certificate.valid_at(now);
+            if valid.is_ok() {
+                roots.add(der.clone()).map_err(|error| error.to_string())?;
+            } else {
+                last = valid;
+            }
         }
-        let valid = certificate.valid_at(now);
-        if valid.is_ok() {
-            roots.add(der).map_err(|error| error.to_string())?;
-        } else {
-            last = valid;
+        if roots.is_empty() {
+            last?;
         }
+        Ok(Authorities {
+            roots,
+            found,
+            certificates,
+        })
     }
-    if roots.is_empty() {
-        last?;
+
+    fn hash(&self, hasher: &mut impl Hasher) {
+        self.found.hash(hasher);
     }
-    Ok((roots, certificates))
 }
 
 fn read_certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {

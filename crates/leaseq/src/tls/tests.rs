@@ -63,7 +63,7 @@ impl Place {
         let files = Files {
             certificate: &certificate,
             key: &key,
-            client_ca: &client_ca,
+            client_ca: Some(&client_ca),
         };
         load(files, Vec::new(), now())
     }
@@ -74,7 +74,7 @@ impl Place {
         let file = match unusable.which {
             Which::Certificate => "server.pem",
             Which::Key => "server.key",
-            Which::ClientCa => "ca.pem",
+            Which::Authorities => "ca.pem",
         };
         let file = self.dir.path().join(file);
         let reason = told
@@ -116,7 +116,7 @@ fn what_is_wrong_with_a_file_is_told_with_its_name() {
     for (name, which) in [
         ("server.pem", Which::Certificate),
         ("server.key", Which::Key),
-        ("ca.pem", Which::ClientCa),
+        ("ca.pem", Which::Authorities),
     ] {
         let path = place.dir.path().join(name);
         let good = fs::read_to_string(&path).expect("read");
@@ -178,7 +178,7 @@ fn an_authority_that_is_over_is_trusted_no_more_and_one_has_to_be_left() {
     assert_eq!(
         place.refused(),
         (
-            Which::ClientCa,
+            Which::Authorities,
             "the certificate of CN=old ended at 2025-01-01T00:00:00Z".to_owned()
         )
     );
@@ -200,7 +200,7 @@ fn a_certificate_that_may_not_sign_is_no_authority() {
     assert_eq!(
         place.refused(),
         (
-            Which::ClientCa,
+            Which::Authorities,
             "expected certificates of authorities, found the one of CN=server, which may not sign others"
                 .to_owned()
         )

@@ -215,5 +215,8 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if thread::panicking() {
+            self.log.iter().for_each(|line| println!("{line}"));
+        }
     }
 }

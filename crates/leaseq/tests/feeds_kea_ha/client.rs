@@ -20,6 +20,7 @@ pub struct Clients4<'a> {
 const DISCOVER: u8 = 1;
 const OFFER: u8 = 2;
 const REQUEST: u8 = 3;
+const DECLINE: u8 = 4;
 const ACK: u8 = 5;
 const RELEASE: u8 = 7;
 
@@ -57,6 +58,32 @@ impl<'a> Clients4<'a> {
             }
         }
         panic!("Kea does not release {address}");
+    }
+
+    /// The same, said once: it is up to Kea whether it hears it.
+    pub fn release_once(&self, number: u32, address: Ipv4Addr) {
+        let server = self.server.clone().unwrap();
+        self.send(&message(
+            RELEASE,
+            number,
+            address,
+            &[&[54, 4][..], &server].concat(),
+        ));
+    }
+
+    /// A client says that its address is in use already. Kea does not answer that either.
+    pub fn decline(&self, number: u32, address: Ipv4Addr) {
+        let server = self.server.clone().unwrap();
+        let told = [&[50, 4][..], &address.octets(), &[54, 4], &server].concat();
+        let decline = message(DECLINE, number, Ipv4Addr::UNSPECIFIED, &told);
+        for _ in 0..RELEASE_TRIES {
+            self.send(&decline);
+            let lease = json!({"ip-address": address.to_string()});
+            if self.kea.ask("lease4-get", lease)["arguments"]["state"] == 1 {
+                return;
+            }
+        }
+        panic!("Kea does not take {address} for declined");
     }
 
     fn send(&self, message: &[u8]) {

@@ -20,6 +20,11 @@ pub fn installed() -> bool {
     let wanted = [
         (program("kea-dhcp4"), "kea-dhcp4", "kea-dhcp4-server"),
         (program("kea-dhcp6"), "kea-dhcp6", "kea-dhcp6-server"),
+        (
+            program("kea-ctrl-agent"),
+            "kea-ctrl-agent",
+            "kea-ctrl-agent",
+        ),
         (hook("libdhcp_ha.so"), "libdhcp_ha.so", "kea-common"),
         (
             hook("libdhcp_lease_cmds.so"),
@@ -58,10 +63,10 @@ fn hook(name: &str) -> Option<PathBuf> {
 
 /// A running server; killed when it is dropped.
 pub struct Kea {
-    child: Child,
+    process: Process,
     family: u8,
+    dir: PathBuf,
     socket: PathBuf,
-    _log: Receiver<String>,
     /// Where it takes packets of clients.
     pub server_port: u16,
     /// Where a relay agent listens for its answers.
@@ -71,6 +76,11 @@ pub struct Kea {
 impl Kea {
     /// Starts one that sends its leases to the backup at `url`, and waits until it serves.
     pub fn start(family: u8, dir: &Path, url: &str) -> Kea {
+        Kea::start_with(family, dir, json!({"url": url}), json!({}))
+    }
+
+    /// The same with more that is said of the backup, `url` included, and of high availability.
+    pub fn start_with(family: u8, dir: &Path, backup: Value, more: Value) -> Kea {
         let host = if family == 4 { "127.0.0.1" } else { "::1" };
         let relay = UdpSocket::bind((host, 0)).unwrap();
         relay
@@ -78,52 +88,25 @@ impl Kea {
             .unwrap();
         let free = |socket: UdpSocket| socket.local_addr().unwrap().port();
         let server_port = free(UdpSocket::bind((host, 0)).unwrap());
-        let own = TcpListener::bind("127.0.0.1:0").unwrap();
-        let own = format!("http://{}/", own.local_addr().unwrap());
         let socket = dir.join(format!("kea{family}.sock"));
-        let file = dir.join(format!("kea-dhcp{family}.conf"));
-        fs::write(&file, config(family, dir, &socket, url, &own).to_string()).unwrap();
-        let name = format!("kea-dhcp{family}");
+        let settings = config(family, dir, &socket, backup, more);
+        fs::write(config_file(family, dir), settings.to_string()).unwrap();
         let client_port = relay.local_addr().unwrap().port();
-        let mut child = Command::new(program(&name).unwrap())
-            .arg("-c")
-            .arg(&file)
-            .args([
-                "-p",
-                &server_port.to_string(),
-                "-P",
-                &client_port.to_string(),
-            ])
-            .env("KEA_LOCKFILE_DIR", dir)
-            .env("KEA_PIDFILE_DIR", dir)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        let (line, log) = channel();
-        thread::spawn(move || {
-            let mut lines = output.lines().map_while(Result::ok);
-            // Read on when nobody listens any more: a full pipe would hold Kea up.
-            lines.by_ref().for_each(|text| drop(line.send(text)));
-        });
-        let started = format!("DHCP{family}_STARTED");
-        let mut told = Vec::new();
-        loop {
-            match log.recv_timeout(PATIENCE) {
-                Ok(text) if text.contains(&started) => break,
-                Ok(text) => told.push(text),
-                Err(_) => panic!("{name} did not start: {told:#?}"),
-            }
-        }
         Kea {
-            child,
+            process: serve(family, dir, server_port, client_port),
             family,
+            dir: dir.to_owned(),
             socket,
-            _log: log,
             server_port,
             relay,
         }
+    }
+
+    /// Kills it, as a loss of power would; what it had in its lease file is there when it is started again.
+    pub fn restart(&mut self) {
+        self.process.kill();
+        let client_port = self.relay.local_addr().unwrap().port();
+        self.process = serve(self.family, &self.dir, self.server_port, client_port);
     }
 
     /// Asks on its control socket.
@@ -147,15 +130,134 @@ impl Kea {
     }
 }
 
-impl Drop for Kea {
-    fn drop(&mut self) {
+fn config_file(family: u8, dir: &Path) -> PathBuf {
+    dir.join(format!("kea-dhcp{family}.conf"))
+}
+
+fn serve(family: u8, dir: &Path, server_port: u16, client_port: u16) -> Process {
+    let ports = [
+        "-p".to_owned(),
+        server_port.to_string(),
+        "-P".to_owned(),
+        client_port.to_string(),
+    ];
+    Process::start(
+        &format!("kea-dhcp{family}"),
+        dir,
+        &config_file(family, dir),
+        &ports,
+        &format!("DHCP{family}_STARTED"),
+    )
+}
+
+/// The control agent of a Kea whose control socket is in the same directory.
+pub struct Agent {
+    _process: Process,
+    /// Where it takes questions.
+    pub port: u16,
+}
+
+impl Agent {
+    /// Starts it with more that is said of it, and waits until it serves.
+    pub fn start(family: u8, dir: &Path, more: Value) -> Agent {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let mut settings = json!({
+            "http-host": "127.0.0.1",
+            "http-port": port,
+            "control-sockets": {
+                format!("dhcp{family}"): {
+                    "socket-type": "unix", "socket-name": dir.join(format!("kea{family}.sock")),
+                },
+            },
+            "loggers": [{
+                "name": "kea-ctrl-agent", "severity": "INFO", "output_options": [{"output": "stdout"}],
+            }],
+        });
+        merge(&mut settings, more);
+        let file = dir.join("kea-ctrl-agent.conf");
+        let settings = json!({"Control-agent": settings});
+        fs::write(&file, settings.to_string()).unwrap();
+        let started = "CTRL_AGENT_STARTED";
+        Agent {
+            _process: Process::start("kea-ctrl-agent", dir, &file, &[], started),
+            port,
+        }
+    }
+}
+
+/// A process of Kea, killed when it is dropped.
+struct Process {
+    child: Child,
+    log: Receiver<String>,
+}
+
+impl Process {
+    /// Starts it, and waits until a line of its log holds `started`.
+    fn start(
+        name: &str,
+        dir: &Path,
+        config: &Path,
+        arguments: &[String],
+        started: &str,
+    ) -> Process {
+        let mut child = Command::new(program(name).unwrap())
+            .arg("-c")
+            .arg(config)
+            .args(arguments)
+            .env("KEA_LOCKFILE_DIR", dir)
+            .env("KEA_PIDFILE_DIR", dir)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let (line, log) = channel();
+        thread::spawn(move || {
+            let mut lines = output.lines().map_while(Result::ok);
+            // Read on when nobody listens any more: a full pipe would hold Kea up.
+            lines.by_ref().for_each(|text| drop(line.send(text)));
+        });
+        let mut told = Vec::new();
+        loop {
+            match log.recv_timeout(PATIENCE) {
+                Ok(text) if text.contains(started) => break,
+                Ok(text) => told.push(text),
+                Err(_) => panic!("{name} did not start: {told:#?}"),
+            }
+        }
+        Process { child, log }
+    }
+
+    fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-fn config(family: u8, dir: &Path, socket: &Path, url: &str, own: &str) -> Value {
-    let high_availability = json!({
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+        if thread::panicking() {
+            self.log.iter().for_each(|line| println!("{line}"));
+        }
+    }
+}
+
+/// Sets the members of `more` in `settings`.
+fn merge(settings: &mut Value, more: Value) {
+    for (key, value) in more.as_object().unwrap() {
+        settings[key] = value.clone();
+    }
+}
+
+fn config(family: u8, dir: &Path, socket: &Path, backup: Value, more: Value) -> Value {
+    let own = TcpListener::bind("127.0.0.1:0").unwrap();
+    let own = format!("http://{}/", own.local_addr().unwrap());
+    let mut peer = json!({"name": "leaseq", "role": "backup"});
+    merge(&mut peer, backup);
+    let mut high_availability = json!({
         "this-server-name": "primary",
         "mode": "passive-backup",
         "multi-threading": {
@@ -164,9 +266,10 @@ fn config(family: u8, dir: &Path, socket: &Path, url: &str, own: &str) -> Value 
         },
         "peers": [
             {"name": "primary", "url": own, "role": "primary"},
-            {"name": "leaseq", "url": url, "role": "backup"},
+            peer,
         ],
     });
+    merge(&mut high_availability, more);
     let mut settings = json!({
         "control-socket": {"socket-type": "unix", "socket-name": socket},
         "lease-database": {"type": "memfile", "persist": true, "name": dir.join(format!("kea-leases{family}.csv"))},
@@ -202,8 +305,6 @@ fn config(family: u8, dir: &Path, socket: &Path, url: &str, own: &str) -> Value 
             }],
         })
     };
-    for (key, value) in more.as_object().unwrap() {
-        settings[key] = value.clone();
-    }
+    merge(&mut settings, more);
     json!({format!("Dhcp{family}"): settings})
 }

@@ -4,10 +4,14 @@
 //!
 //! `LEASEQ_KEA_LEASES` says how many clients each family has.
 
+mod burst;
 mod client;
 #[path = "../common/mod.rs"]
 mod common;
 mod kea;
+mod place;
+mod restart;
+mod secure;
 mod stream;
 
 use std::collections::{BTreeMap, HashSet};
@@ -138,7 +142,7 @@ fn what_kea_gives_arrives_on_streams_and_in_the_store() {
     assert_equal(&exported, 6, all6.iter().map(lease6));
 }
 
-/// The active leases of a family are these.
+/// The leases of a family that are active, and no others, are these.
 fn assert_equal(exported: &[Value], family: u8, expected: impl Iterator<Item = Value>) {
     let key = |lease: &Value| {
         let key = lease.get("address").or(lease.get("prefix")).unwrap();

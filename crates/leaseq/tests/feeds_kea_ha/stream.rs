@@ -24,12 +24,15 @@ pub struct Stream {
 }
 
 impl Stream {
+    /// One that tells everything that is there, and then what changes: it may begin late.
     pub fn start(server: &str, family: &str) -> Stream {
-        let mut child = leaseq(&["watch", server, family, "--format", "ndjson"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the binary");
+        let mut child = leaseq(&[
+            "watch", server, family, "--since", "0", "--format", "ndjson",
+        ])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary");
         let output = BufReader::new(child.stdout.take().expect("a pipe"));
         let (line, lines) = channel();
         thread::spawn(move || {
@@ -46,6 +49,12 @@ impl Stream {
     /// Waits for a change of this address.
     pub fn wait_for(&mut self, address: &str) -> Value {
         self.next_of(|change| change["address"] == address, address)
+    }
+
+    /// Waits for the end of this address's lease.
+    pub fn wait_for_ended(&mut self, address: &str) -> Value {
+        let is_it = |change: &Value| change["address"] == address && change["ended"] == true;
+        self.next_of(is_it, address)
     }
 
     /// Waits until each of these addresses was told in this state.
