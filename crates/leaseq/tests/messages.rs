@@ -79,7 +79,7 @@ fn told() -> (BTreeMap<String, BTreeSet<&'static str>>, Vec<String>) {
                 }
             }
         }
-        for call in [".trouble(", ".remark("] {
+        for call in [".trouble(", ".remark(", ".wait_for_source("] {
             for (at, _) in text.match_indices(call) {
                 if let Some(id) = literal(&text[at + call.len()..]) {
                     ids.entry(id.to_owned()).or_default().insert("warn");

@@ -17,7 +17,7 @@ use super::file::read;
 use super::lease::{Lease, parse};
 use super::{MAX_FILE, NO_RELAY_DATA};
 use crate::Rejection;
-use crate::follow::source::{self, BATCH, QUIET, Settings, tell_waiting};
+use crate::follow::source::{self, BATCH, QUIET, Settings};
 use crate::follow::{FollowError, Watch, Woken, open};
 use crate::held::{Held, Key, held};
 use crate::run::{Feed, Intake, IntakeError, Phase, Status, Stop};
@@ -223,10 +223,13 @@ impl Live {
             .is_some_and(|since| before_time > 1 && since.elapsed() < RETRIED);
         if doubtful {
             let seconds = RETRIED.as_secs();
-            let why = format_args!(
-                "expected leases, found an empty file: is the disk full? In {seconds} s they will count as released"
+            status.wait_for_source(
+                "feed-source-emptied",
+                format_args!(
+                    "{}: expected leases, found an empty file: is the disk full? In {seconds} s they will count as released",
+                    self.path.display()
+                ),
             );
-            tell_waiting(&status, "feed-source-emptied", &self.path, why);
             return Ok(false);
         }
         if !self.rejected.is_empty() && !ends.is_empty() {
@@ -265,14 +268,24 @@ impl Live {
     }
 
     fn tell_cut(&self, status: &Status) {
-        let why = "expected a line end, found that of the file: leases that are missing from it are not ended before it is \
-                   written whole";
-        tell_waiting(status, "feed-source-cut", &self.path, why);
+        status.wait_for_source(
+            "feed-source-cut",
+            format_args!(
+                "{}: expected a line end, found that of the file: leases that are missing from it are not ended before it is \
+                 written whole",
+                self.path.display()
+            ),
+        );
     }
 
     fn tell_missing(&self, status: &Status) {
-        let why = "expected the lease file of a running dnsmasq, found none: is this the file of its dhcp-leasefile?";
-        tell_waiting(status, "feed-source-missing", &self.path, why);
+        status.wait_for_source(
+            "feed-source-missing",
+            format_args!(
+                "{}: expected the lease file of a running dnsmasq, found none: is this the file of its dhcp-leasefile?",
+                self.path.display()
+            ),
+        );
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the feeds of lease files have in common: where the file is, how following begins, and what is told when it is not there.
+//! What the feeds of lease files have in common: where the file is, and how following begins.
 
 use std::fmt::Display;
 use std::io;
@@ -57,12 +57,4 @@ pub(crate) fn start<E: Display + From<IntakeError>>(
         follow(&path, intake, stop)
     })?;
     Ok(Feed::new(status, None, Box::new(follower)))
-}
-
-/// Tells, once until something else happens, that the feed waits: why, and what was expected and what was found of the file.
-pub(crate) fn tell_waiting(status: &Status, id: &'static str, path: &Path, why: impl Display) {
-    if status.phase() != Phase::Waiting {
-        status.enter(Phase::Waiting);
-        status.trouble(id, format_args!("{}: {why}", path.display()));
-    }
 }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::file::{Declarations, Leases};
 use super::ia::ByteOrder;
-use crate::follow::source::{self, BATCH, Fault, QUIET, Settings, tell_waiting};
+use crate::follow::source::{self, BATCH, Fault, QUIET, Settings};
 use crate::follow::{FollowError, Followed, Identity, Position, Step, Way, Why, Woken, open};
 use crate::held::{Held, Key, sweep};
 use crate::run::{Feed, Intake, Phase, Progress, Status, Stop};
@@ -268,9 +268,14 @@ impl Live {
     }
 
     fn tell_missing(&self, status: &Status) {
-        let why = "expected the lease file of a running dhcpd, found none: is this the file of its option -lf, or its \
-                   \"lease-file-name\"?";
-        tell_waiting(status, "feed-source-missing", &self.path, why);
+        status.wait_for_source(
+            "feed-source-missing",
+            format_args!(
+                "{}: expected the lease file of a running dhcpd, found none: is this the file of its option -lf, or its \
+                 \"lease-file-name\"?",
+                self.path.display()
+            ),
+        );
     }
 }
 

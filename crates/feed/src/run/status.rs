@@ -300,6 +300,14 @@ impl Status {
         });
     }
 
+    /// Says that the feed waits for its source, for this fault of it: counted and logged once as long as it waits.
+    pub fn wait_for_source(&self, id: &'static str, fault: impl Display) {
+        if self.phase() != Phase::Waiting {
+            self.enter(Phase::Waiting);
+            self.trouble(id, fault);
+        }
+    }
+
     /// Counts a line, row or message that was not taken, keeps it as the last trouble, and logs it unless many were.
     pub fn reject(&self, what: impl Display) {
         self.rejected.fetch_add(1, Relaxed);

@@ -38,6 +38,15 @@ pub(super) struct Older {
 }
 
 impl Older {
+    /// How many files, from the oldest on, are those that were handed over, as they were then.
+    fn known(&self, ends: &[End]) -> usize {
+        let same = ends.iter().map(|end| &end.at).take(self.ends.len());
+        match self.ends.iter().eq(same) {
+            true => self.ends.len(),
+            false => 0,
+        }
+    }
+
     /// How many files there were.
     pub(super) fn files(&self) -> usize {
         self.ends.len()
@@ -110,14 +119,7 @@ impl Live {
             ends.pop();
             files.has_live = false;
         }
-        let known = older.ends.len();
-        let is_known = known > 0
-            && known <= ends.len()
-            && older
-                .ends
-                .iter()
-                .eq(ends[..known].iter().map(|end| &end.at));
-        let known = if is_known { known } else { 0 };
+        let known = older.known(&ends);
         if known == ends.len() {
             return Ok(Loaded::Missing);
         }
@@ -130,9 +132,9 @@ impl Live {
         intake.submit(Vec::new(), Some(nowhere))?;
         intake.settle()?;
         let headless = files.readers.iter().any(Reader::is_headless);
-        let mut relays = match is_known {
-            true => older.relays,
-            false => Relays::Unknown,
+        let mut relays = match known {
+            0 => Relays::Unknown,
+            _ => older.relays,
         };
         let nobody_writes = files.older();
         let mut handing = Handing {
@@ -149,27 +151,13 @@ impl Live {
                 handing.number = end.number;
                 continue;
             }
-            let mut again = file.again()?;
+            let again = file.again()?;
             drop(file);
-            while again.tail().octets() < end.at.octets {
-                let Some(row) = again.next(None)? else {
-                    return Err(Fault::Cut(again.tail().path().into()));
-                };
-                if handing.row(row)? {
-                    octets.tell(&again, &status);
-                    if stop.is_given() {
-                        return Ok(Loaded::Stopped);
-                    }
-                }
+            let is_older = at < nobody_writes;
+            match handing.file(again, end, is_older, &mut octets, stop)? {
+                Some(read) => reading = Some(read),
+                None => return Ok(Loaded::Stopped),
             }
-            if at < nobody_writes {
-                // The first reading found no further line end; what is behind the last one is there by a read past it.
-                if let (None, Some(row)) = (again.next(None)?, again.rest(None)?) {
-                    handing.row(row)?;
-                }
-            }
-            octets.read += again.tail().octets();
-            reading = Some(again);
         }
         handing.flush()?;
         let Some(reader) = reading.filter(|_| files.has_live) else {
@@ -271,6 +259,36 @@ struct Handing<'l> {
 }
 
 impl Handing<'_> {
+    /// Takes the rows of a file up to its end; nobody writes to an older one. None: the signal to end was given.
+    fn file(
+        &mut self,
+        mut file: Reader,
+        end: &End,
+        is_older: bool,
+        octets: &mut Octets,
+        stop: &Stop,
+    ) -> Result<Option<Reader>, Fault> {
+        while file.tail().octets() < end.at.octets {
+            let Some(row) = file.next(None)? else {
+                return Err(Fault::Cut(file.tail().path().into()));
+            };
+            if self.row(row)? {
+                octets.tell(&file, self.intake.status());
+                if stop.is_given() {
+                    return Ok(None);
+                }
+            }
+        }
+        if is_older {
+            // The first reading found no further line end; what is behind the last one is there by a read past it.
+            if let (None, Some(row)) = (file.next(None)?, file.rest(None)?) {
+                self.row(row)?;
+            }
+        }
+        octets.read += file.tail().octets();
+        Ok(Some(file))
+    }
+
     /// Takes the row of the next line. True: a batch is full and was handed over.
     fn row(&mut self, row: Row) -> Result<bool, Fault> {
         let number = self.number;

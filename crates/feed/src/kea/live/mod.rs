@@ -27,7 +27,7 @@ use self::place::{Place, Relays};
 use self::reader::{Reader, Row};
 use super::Family;
 use super::cleanup::{name_in_kea, with_suffix};
-use crate::follow::source::{self, BATCH, QUIET, tell_waiting};
+use crate::follow::source::{self, BATCH, QUIET};
 use crate::follow::{Condition, Tail, Watch, Woken, identity_of};
 use crate::run::{Feed, Intake, Phase, Progress, Status, Stop};
 
@@ -147,11 +147,14 @@ impl Live {
             1 => "what an older file of it holds is read; ".into(),
             _ => format!("what {older} older files of it hold is read; "),
         };
-        let why = format_args!(
-            "expected the lease file of a running Kea, found none, or one without a header; {read}\
-             is this the \"name\" of its \"lease-database\" of type \"memfile\", with \"persist\": true?"
+        status.wait_for_source(
+            "feed-source-missing",
+            format_args!(
+                "{}: expected the lease file of a running Kea, found none, or one without a header; {read}\
+                 is this the \"name\" of its \"lease-database\" of type \"memfile\", with \"persist\": true?",
+                self.path.display()
+            ),
         );
-        tell_waiting(status, "feed-source-missing", &self.path, why);
     }
 
     /// Reads and follows a file and those that come after it, as long as nothing can be missed by that.
