@@ -9,4 +9,6 @@ mod isc;
 mod kinds;
 mod namespace;
 mod relay;
+mod relay6;
 mod servers;
+mod servers6;

@@ -18,20 +18,34 @@ const RELAY: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 const DHCPD_CONF: &str = "default-lease-time 600;\nauthoritative;\nping-check false;\nstash-agent-options true;\n\
                           subnet 192.0.2.0 netmask 255.255.255.0 { range 192.0.2.10 192.0.2.100; }\n";
 
-/// dhcpd in a namespace of its own, at the other end of a pair of interfaces; it hears only what comes in from outside.
 fn dhcpd(dir: &Path) -> Server {
-    fs::write(dir.join("dhcpd.conf"), DHCPD_CONF).unwrap();
-    let script = "echo made; read go; ip link set lo up; ip addr add 192.0.2.1/24 dev server; ip link set server up; \
-                  PATH=$PATH:/usr/sbin; exec dhcpd -4 -f -d --no-pid -cf dhcpd.conf -lf leases server";
-    let mut server = Server::start("unshare", &["--net", "sh", "-c", script], dir);
-    server.until_says("made");
+    dhcpd_in_namespace(dir, "-4", DHCPD_CONF, ["192.0.2.1/24", "192.0.2.2/24"])
+}
+
+/// dhcpd in a namespace of its own, at the other end of a pair of interfaces; it hears only what comes in from outside. The
+/// addresses are its own and that of the relay agent.
+pub fn dhcpd_in_namespace(dir: &Path, family: &str, config: &str, addresses: [&str; 2]) -> Server {
+    let [server, relay] = addresses;
+    fs::write(dir.join("dhcpd.conf"), config).unwrap();
+    // Addresses of IPv6 are good at once if nobody asks whether they are another's already.
+    let no_questions =
+        "for conf in all default; do echo 0 >/proc/sys/net/ipv6/conf/$conf/accept_dad; done";
+    let script = format!(
+        "{no_questions}; echo made; read go; ip link set lo up; ip addr add {server} dev server; ip link set server up; \
+         PATH=$PATH:/usr/sbin; exec dhcpd {family} -f -d --no-pid -cf dhcpd.conf -lf leases server"
+    );
+    for conf in ["all", "default"] {
+        fs::write(format!("/proc/sys/net/ipv6/conf/{conf}/accept_dad"), "0").unwrap();
+    }
+    let mut running = Server::start("unshare", &["--net", "sh", "-c", &script], dir);
+    running.until_says("made");
     ip("link add relay type veth peer name server");
-    ip(&format!("link set server netns {}", server.id()));
-    ip("addr add 192.0.2.2/24 dev relay");
+    ip(&format!("link set server netns {}", running.id()));
+    ip(&format!("addr add {relay} dev relay"));
     ip("link set relay up");
-    server.go_on();
-    server.until_says("Server starting service");
-    server
+    running.go_on();
+    running.until_says("Server starting service");
+    running
 }
 
 /// The last declaration of each address in dhcpd's file.
