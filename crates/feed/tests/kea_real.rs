@@ -1,58 +1,26 @@
 //! The feed `kea-memfile` beside a real Kea: leases come, change and go while Kea cleans up its files every second and starts
 //! again, and the feed stops and starts. At the end both have the same leases.
 
-#[path = "kea_real/kea.rs"]
+#[path = "support/kea.rs"]
 mod kea;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use leaseq_feed::kea::{Family, Settings, start};
 use leaseq_feed::run::Feed;
 use leaseq_store::{Options, Record, ScanFrom, State, Store, SyncMode, Topology};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use kea::Kea;
+use kea::{Kea, address, lease, renewed};
 
 /// Leases of each protocol.
 const LEASES: u32 = 200;
 /// How often the store is looked at until it has what Kea has, and how long each time at most.
 const LOOKS: usize = 600;
 const LOOK: Duration = Duration::from_millis(100);
-
-fn address(family: u8, number: u32) -> IpAddr {
-    match family {
-        4 => Ipv4Addr::from(0x0a00_0000 + number).into(),
-        _ => Ipv6Addr::from((0x2001_0db8_0007 << 80) + u128::from(number)).into(),
-    }
-}
-
-/// The lease of this number, as Kea's API takes it; made if it is not there.
-fn lease(family: u8, number: u32) -> Value {
-    let [_, a, b, c] = number.to_be_bytes();
-    match family {
-        4 => json!({
-            "ip-address": address(4, number),
-            "hw-address": format!("02:00:00:{a:02x}:{b:02x}:{c:02x}"),
-            "subnet-id": 1,
-            "user-context": {"ISC": {"relay-agent-info": format!("0x0206{:012x}", number % 50)}},
-        }),
-        _ => json!({
-            "ip-address": address(6, number),
-            "duid": format!("00:03:00:01:02:00:00:{a:02x}:{b:02x}:{c:02x}"),
-            "iaid": 1,
-            "subnet-id": 1,
-            "user-context": {"ISC": {"relays": [{
-                "hop": 0,
-                "link": "2001:db8:ffff::1",
-                "peer": "fe80::1",
-                "options": format!("0x0025000800000009{:08x}", number % 50),
-            }]}},
-        }),
-    }
-}
 
 /// Addresses in use, with the client's last transaction; those of the store only if they have relay data.
 type Table = BTreeMap<IpAddr, u64>;
@@ -107,9 +75,7 @@ fn leases_of_kea_and_of_the_store_are_the_same(family: u8) {
     for number in 1..=LEASES {
         kea.command("add", lease(family, number));
         if number % 3 == 0 {
-            let mut again = lease(family, number / 2);
-            again["force-create"] = true.into();
-            kea.command("update", again);
+            kea.command("update", renewed(family, number / 2));
         }
         if number % 7 == 0 {
             let removed = address(family, number / 7 * 2);

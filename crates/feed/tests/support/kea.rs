@@ -1,8 +1,8 @@
-//! A real Kea with a lease file, told by its control socket what to lease.
+//! A real Kea of Debian's packages, told by its control socket what to lease. For the tests of several crates.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::Shutdown;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -57,16 +57,15 @@ pub struct Kea {
 impl Kea {
     /// Starts it with its files in `dir`; it cleans them up every second.
     pub fn start(dir: &Path, family: u8) -> Kea {
-        let (server, subnet) = match family {
-            4 => (
-                "Dhcp4",
-                json!({"subnet4": [{"id": 1, "subnet": "10.0.0.0/8"}]}),
-            ),
-            _ => (
-                "Dhcp6",
-                json!({"subnet6": [{"id": 1, "subnet": "2001:db8::/32"}], "data-directory": dir}),
-            ),
+        let subnets = match family {
+            4 => json!({"subnet4": [{"id": 1, "subnet": "10.0.0.0/8"}]}),
+            _ => json!({"subnet6": [{"id": 1, "subnet": "2001:db8::/32"}]}),
         };
+        Kea::start_with(dir, family, subnets, &[])
+    }
+
+    /// Starts it with settings of its own, and with further arguments of its command line.
+    pub fn start_with(dir: &Path, family: u8, settings: Value, arguments: &[String]) -> Kea {
         let mut config = json!({
             "interfaces-config": {"interfaces": []},
             "control-socket": {"socket-type": "unix", "socket-name": socket(dir, family)},
@@ -76,19 +75,24 @@ impl Kea {
             "loggers": [{"name": format!("kea-dhcp{family}"), "severity": "INFO", "output_options": [{"output": "stdout", "flush": true}]}],
         });
         let all = config.as_object_mut().expect("an object");
-        all.extend(subnet.as_object().expect("an object").clone());
+        if family == 6 {
+            all.insert("data-directory".into(), json!(dir));
+        }
+        all.extend(settings.as_object().expect("an object").clone());
         let file = dir.join(format!("kea{family}.json"));
-        fs::write(&file, json!({server: config}).to_string()).unwrap();
+        let config = json!({format!("Dhcp{family}"): config});
+        fs::write(&file, config.to_string()).unwrap();
         // Kea refuses to start while the clean-up of the one before still runs.
         (0..MOST_STARTS)
-            .find_map(|_| Kea::spawn(dir, family, &file))
+            .find_map(|_| Kea::spawn(dir, family, &file, arguments))
             .expect("a Kea that starts")
     }
 
-    fn spawn(dir: &Path, family: u8, config: &Path) -> Option<Kea> {
+    fn spawn(dir: &Path, family: u8, config: &Path, arguments: &[String]) -> Option<Kea> {
         let mut child = Command::new(format!("/usr/sbin/kea-dhcp{family}"))
             .arg("-c")
             .arg(config)
+            .args(arguments)
             .env("KEA_LOCKFILE_DIR", dir)
             .env("KEA_PIDFILE_DIR", dir)
             .stdout(Stdio::piped())
@@ -142,18 +146,22 @@ impl Kea {
         Kea::start(&dir, family)
     }
 
-    /// A command of its API, for its protocol: `add` is `lease4-add` or `lease6-add`.
+    /// A command of its API for leases, that of its protocol: `add` is `lease4-add` or `lease6-add`. It has to be obeyed.
     pub fn command(&self, command: &str, arguments: Value) -> Value {
-        let mut stream = UnixStream::connect(socket(&self.dir, self.family)).expect("Kea's socket");
         let name = format!("lease{}-{command}", self.family);
-        let request = json!({"command": name, "arguments": arguments});
+        let answer = self.ask(&json!({"command": name, "arguments": arguments}));
+        assert_eq!(answer["result"], 0, "{name} {arguments}: {answer}");
+        answer
+    }
+
+    /// What it answers on its control socket.
+    pub fn ask(&self, request: &Value) -> Value {
+        let mut stream = UnixStream::connect(socket(&self.dir, self.family)).expect("Kea's socket");
         stream.write_all(request.to_string().as_bytes()).unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
-        let answer: Value = serde_json::from_str(&answer).expect("JSON");
-        assert_eq!(answer["result"], 0, "{name} {arguments}: {answer}");
-        answer
+        serde_json::from_str(&answer).expect("JSON")
     }
 
     /// All its leases.
@@ -180,4 +188,45 @@ fn socket(dir: &Path, family: u8) -> PathBuf {
 
 fn leases(dir: &Path, family: u8) -> PathBuf {
     dir.join(format!("kea-leases{family}.csv"))
+}
+
+/// The address of the lease of this number.
+pub fn address(family: u8, number: u32) -> IpAddr {
+    match family {
+        4 => Ipv4Addr::from(0x0a00_0000 + number).into(),
+        _ => Ipv6Addr::from((0x2001_0db8_0007 << 80) + u128::from(number)).into(),
+    }
+}
+
+/// The lease of this number as Kea's API takes it, obtained through one of 50 relay agents.
+pub fn lease(family: u8, number: u32) -> Value {
+    let [_, a, b, c] = number.to_be_bytes();
+    let mut lease = json!({"ip-address": address(family, number), "subnet-id": 1});
+    let more = match family {
+        4 => json!({
+            "hw-address": format!("02:00:00:{a:02x}:{b:02x}:{c:02x}"),
+            "client-id": format!("01:02:00:00:{a:02x}:{b:02x}:{c:02x}"),
+            "user-context": {"ISC": {"relay-agent-info": format!("0x0206{:012x}", number % 50)}},
+        }),
+        _ => json!({
+            "duid": format!("00:03:00:01:02:00:00:{a:02x}:{b:02x}:{c:02x}"),
+            "iaid": 1,
+            "user-context": {"ISC": {"relays": [{
+                "hop": 0,
+                "link": "2001:db8:ffff::1",
+                "peer": "fe80::1",
+                "options": format!("0x0025000800000009{:08x}", number % 50),
+            }]}},
+        }),
+    };
+    let all = lease.as_object_mut().expect("an object");
+    all.extend(more.as_object().expect("an object").clone());
+    lease
+}
+
+/// The same lease, as it is updated whether or not it is there.
+pub fn renewed(family: u8, number: u32) -> Value {
+    let mut lease = lease(family, number);
+    lease["force-create"] = true.into();
+    lease
 }

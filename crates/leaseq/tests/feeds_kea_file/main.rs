@@ -4,13 +4,13 @@
 #[path = "../common/mod.rs"]
 mod common;
 /// The same Kea as the feed's own tests run.
-#[path = "../../../feed/tests/kea_real/kea.rs"]
+#[path = "../../../feed/tests/support/kea.rs"]
 mod kea;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -19,11 +19,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use common::{Server, export, leaseq, text};
-use kea::Kea;
+use common::{Server, export, leaseq, run, text};
+use kea::{Kea, address, lease, renewed};
 
 /// Leases of each protocol; `LEASEQ_KEA_LEASES` has another number.
 const LEASES: u32 = 500;
+/// Leases that are imported before the feed begins.
+const IMPORTED: u32 = 10;
 /// How long a test waits for what must come, before it fails.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -141,12 +143,12 @@ impl Watch {
     }
 
     /// Waits until an address is told to be leased.
-    fn wait_for(&self, address: &str) {
+    fn wait_for(&self, address: IpAddr) {
         loop {
             let line = self.lines.recv_timeout(PATIENCE);
             let line = line.unwrap_or_else(|_| panic!("{address} is not told"));
             let change: Value = serde_json::from_str(&line).expect("JSON");
-            if change["address"] == address && change["state"] == "active" {
+            if change["address"] == address.to_string() && change["state"] == "active" {
                 return;
             }
         }
@@ -157,39 +159,6 @@ impl Drop for Watch {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-/// The lease of this number, as Kea's API takes it.
-fn lease(family: u8, number: u32) -> Value {
-    let [_, a, b, c] = number.to_be_bytes();
-    match family {
-        4 => json!({
-            "ip-address": address(4, number),
-            "hw-address": format!("02:00:00:{a:02x}:{b:02x}:{c:02x}"),
-            "client-id": format!("01:02:00:00:{a:02x}:{b:02x}:{c:02x}"),
-            "subnet-id": 1,
-            "user-context": {"ISC": {"relay-agent-info": format!("0x0206{:012x}", number % 50)}},
-        }),
-        _ => json!({
-            "ip-address": address(6, number),
-            "duid": format!("00:03:00:01:02:00:00:{a:02x}:{b:02x}:{c:02x}"),
-            "iaid": 1,
-            "subnet-id": 1,
-            "user-context": {"ISC": {"relays": [{
-                "hop": 0,
-                "link": "2001:db8:ffff::1",
-                "peer": "fe80::1",
-                "options": format!("0x0025000800000009{:08x}", number % 50),
-            }]}},
-        }),
-    }
-}
-
-fn address(family: u8, number: u32) -> String {
-    match family {
-        4 => std::net::Ipv4Addr::from(0x0a00_0000 + number).to_string(),
-        _ => std::net::Ipv6Addr::from((0x2001_0db8_0007 << 80) + u128::from(number)).to_string(),
     }
 }
 
@@ -253,16 +222,23 @@ fn leases_of_kea_and_of_leaseq_are_the_same(family: u8) {
     let leases = std::env::var("LEASEQ_KEA_LEASES").map_or(LEASES, |text| text.parse().unwrap());
     let dir = tempfile::tempdir().unwrap();
     let mut kea = Kea::start(dir.path(), family);
+    // What was there before is imported; then the feed takes it over.
+    for number in 4 * leases..4 * leases + IMPORTED {
+        kea.command("add", lease(family, number));
+    }
+    let store = dir.path().join(format!("store{family}"));
+    run(
+        &["import", "--data-dir", text(&store), text(&kea.leases())],
+        0,
+    );
     let mut leaseq = Leaseq::start(dir.path(), family, kea.leases());
     let watch = Watch::start(&leaseq);
     kea.command("add", lease(family, 0));
-    watch.wait_for(&address(family, 0));
+    watch.wait_for(address(family, 0));
     for number in 1..=leases {
         kea.command("add", lease(family, number));
         if number % 3 == 0 {
-            let mut again = lease(family, number / 2);
-            again["force-create"] = true.into();
-            kea.command("update", again);
+            kea.command("update", renewed(family, number / 2));
         }
         if number % 7 == 0 {
             let removed = number / 7 * 2;
@@ -292,11 +268,11 @@ fn leases_of_kea_and_of_leaseq_are_the_same(family: u8) {
     // Two leases more, one after the other: when the second is told, all that was read with the first is done.
     for last in [3 * leases + 1, 3 * leases + 2] {
         kea.command("add", lease(family, last));
-        watch.wait_for(&address(family, last));
+        watch.wait_for(address(family, last));
     }
     let expected = told_by_kea(&kea.all());
     leaseq.kill();
-    let found = told_by_leaseq(&export(&dir.path().join(format!("store{family}"))));
+    let found = told_by_leaseq(&export(&store));
     let missing: Vec<_> = expected
         .iter()
         .filter(|(key, value)| found.get(*key) != Some(value))
