@@ -12,6 +12,7 @@ use leaseq_store::{
     Event, Event4, Event6, HwAddr, Link6, Options, Range4, Relay6, State, Store, Ticket, Topology,
     Vpn,
 };
+use leaseq_wire::time::UnixSeconds;
 use leaseq_wire::{OutBuf, frame, v4, v6};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -293,8 +294,8 @@ pub fn by_relay4(relay: u32) -> Vec<u8> {
     }))
 }
 
-/// An active query for all changes of DHCPv4 bindings or for those of one relay, framed.
-pub fn active4(xid: u32, relay: Option<u32>) -> Vec<u8> {
+/// An active query for all changes of DHCPv4 bindings or for those of one relay, from now on or since a Unix second, framed.
+pub fn active4(xid: u32, relay: Option<u32>, since: Option<u32>) -> Vec<u8> {
     framed(&message(|out| {
         let header = v4::Header::request(xid);
         let mut query =
@@ -305,6 +306,9 @@ pub fn active4(xid: u32, relay: Option<u32>) -> Vec<u8> {
             v4::option_code::IP_ADDRESS_LEASE_TIME,
             v4::option_code::BASE_TIME,
         ])?;
+        if let Some(since) = since {
+            query.query_start_time(UnixSeconds(since))?;
+        }
         if let Some(relay) = relay {
             query.relay_agent_information(&[(v4::suboption::RELAY_ID, &relay_id(relay))])?;
         }

@@ -3,6 +3,7 @@
 //! The measures of the whole server are ratios taken in one run on one machine: the server against what the same runtime
 //! and the same reader do with octets that need no encoding, or with datagrams that are only echoed.
 
+pub mod catch_up;
 pub mod clock;
 pub mod counting;
 pub mod datagram;

@@ -165,7 +165,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
     for number in 0..count {
         let mut socket = TcpStream::connect(server)?;
         let relay = (scope == "scoped").then_some(number);
-        socket.write_all(&fixture::active4(number + 1, relay))?;
+        socket.write_all(&fixture::active4(number + 1, relay, None))?;
         socket.set_nonblocking(true)?;
         streams.push(Stream {
             socket,

@@ -1,4 +1,4 @@
-//! Compares two builds: runs two programs that print figures (`ratios` or `fanout`) in turn, and prints each figure of both
+//! Compares two builds: runs two programs that print figures (`ratios`, `fanout` or `catchup`) in turn, and prints each figure of both
 //! and their ratio. `scripts/compare` builds two revisions and runs this.
 //!
 //! `compare OLD NEW [--runs N] [-- ARGUMENTS OF BOTH]`. They run alternately, so that whatever disturbs the machine disturbs

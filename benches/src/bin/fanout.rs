@@ -333,7 +333,7 @@ fn blocked(scale: &Scale) -> Result<()> {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
     socket.set_recv_buffer_size(4_096)?;
     socket.connect(&server.address().into())?;
-    socket.send(&fixture::active4(1, None))?;
+    socket.send(&fixture::active4(1, None, None))?;
     server.until_streams(u64::from(BESIDE) + 1)?;
     let mut submitter = Submitter {
         store: &server.store,

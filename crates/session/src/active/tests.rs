@@ -361,7 +361,14 @@ fn a_stream_that_does_not_take_gets_the_newest_state_and_nothing_grows() {
     let mut quick = server.stream(1, None, None);
     let mut slow = server.stream(2, None, None);
     let mut narrow = server.stream(3, Some(7), None);
-    server.change([0], 7);
+    // The first two share what follows their first messages.
+    for change in 0..2 {
+        for follower in [&mut quick, &mut slow, &mut narrow] {
+            follower.drain(&server, 10_000);
+        }
+        server.change([change], 7);
+        server.pump();
+    }
     for follower in [&mut quick, &mut slow, &mut narrow] {
         follower.drain(&server, 10_000);
     }
@@ -376,10 +383,11 @@ fn a_stream_that_does_not_take_gets_the_newest_state_and_nothing_grows() {
         follower.drain(&server, 200);
         assert_eq!(follower.table, quick_table(&server), "{}", follower.key);
     }
-    assert_eq!(quick.told.len(), 25_000);
+    assert_eq!(quick.told.len(), 25_002);
     // What the ring no longer held was read from the log; there only the newest record of each binding is.
-    assert_eq!(server.counters.v4.lagged.get(), 2);
-    assert_eq!((slow.told.len(), narrow.told.len()), (50, 50));
+    // What is one stretch of the log was not too much to wait.
+    assert_eq!(server.counters.v4.lagged.get(), 1);
+    assert_eq!((slow.told.len(), narrow.told.len()), (52, 52));
     // They are at the tail again.
     server.change([51], 7);
     let mut woken = server.pump();
@@ -402,14 +410,33 @@ fn more_than_may_wait_for_a_stream_is_read_from_the_log() {
     let server = Server::new();
     let mut narrow = server.stream(1, Some(7), None);
     narrow.drain(&server, 10_000);
-    for batch in 0..5 {
-        server.change(batch * 20..batch * 20 + 20, 7);
-        server.change([1_000 + batch], 6);
-        server.pump();
+    for round in 0..100 {
+        server.change([round], 7);
+        server.change(1_000..1_010, 6);
     }
+    server.pump();
     narrow.drain(&server, 500);
     assert_eq!(narrow.told, Vec::from_iter(0..100));
     assert_eq!(server.counters.v4.lagged.get(), 1);
+}
+
+#[test]
+fn what_lies_close_together_waits_as_one() {
+    let server = Server::new();
+    let mut narrow = server.stream(1, Some(7), None);
+    narrow.drain(&server, 10_000);
+    for round in 0..100 {
+        server.change([round], 7);
+        server.change(1_000..1_005, 6);
+        // What comes while it is told is told as well.
+        server.pump();
+        if round % 10 == 0 {
+            narrow.step(&server, 100);
+        }
+    }
+    narrow.drain(&server, 500);
+    assert_eq!(narrow.told, Vec::from_iter(0..100));
+    assert_eq!(server.counters.v4.lagged.get(), 0);
 }
 
 #[test]
@@ -534,27 +561,35 @@ fn base_time_never_passes_what_was_not_told() {
     }
 }
 
-/// A server with a log of 300 changes of 3 relay agents, whose narrowed streams soon catch up together.
-fn behind() -> Server {
+/// Relay agents whose changes follow each other in turn: so many that those of one lie far apart.
+const RELAYS: u8 = 20;
+/// So many that none has more changes than a stream may hold in a log of more records than the sweep looks at in a call.
+const MANY_RELAYS: u8 = 250;
+
+/// A server with a log of so many changes of each relay agent, whose narrowed streams soon catch up together.
+fn behind(relays: u8, rounds: u32) -> Server {
     let mut server = Server::new();
     server.hub = Hub::joining_after(10);
-    for round in 0..100 {
-        for relay in 0..3 {
-            server.change([round * 3 + u32::from(relay)], relay);
+    for round in 0..rounds {
+        for relay in 0..relays {
+            server.change([round * u32::from(relays) + u32::from(relay)], relay);
         }
     }
     server
 }
 
-fn of_relay(relay: u32) -> Vec<u32> {
-    (0..100).map(|round| round * 3 + relay).collect()
+/// The addresses of one relay agent, in the order of their changes.
+fn of_relay(relay: u32, relays: u8, rounds: u32) -> Vec<u32> {
+    (0..rounds)
+        .map(|round| round * u32::from(relays) + relay)
+        .collect()
 }
 
 #[test]
 fn narrowed_streams_catch_up_together_and_are_told_all_in_order() {
-    let server = behind();
-    let mut followers: Vec<Follower> = (0..30)
-        .map(|key| server.stream(key, Some(key as u8 % 3), Some(START as u32)))
+    let server = behind(RELAYS, 100);
+    let mut followers: Vec<Follower> = (0..40)
+        .map(|key| server.stream(key, Some(key as u8 % RELAYS), Some(START as u32)))
         .collect();
     for follower in &mut followers {
         follower.drain(&server, 10_000);
@@ -568,11 +603,14 @@ fn narrowed_streams_catch_up_together_and_are_told_all_in_order() {
             follower.drain(&server, 10_000);
         }
     }
-    assert!(!server.hub.is_behind());
     for follower in &mut followers {
         follower.drain(&server, 10_000);
+        while server.hub.is_behind() {
+            server.pump();
+            follower.drain(&server, 10_000);
+        }
         assert_eq!(follower.said, "C");
-        let mut expected = of_relay(follower.key as u32 % 3);
+        let mut expected = of_relay(follower.key as u32 % u32::from(RELAYS), RELAYS, 100);
         if expected[0] == 0 {
             // Told with what it was read first: at the beginning or, changed meanwhile, at the end.
             expected.retain(|address| *address != 0 || follower.told.first() == Some(&0));
@@ -583,61 +621,147 @@ fn narrowed_streams_catch_up_together_and_are_told_all_in_order() {
         assert_eq!(follower.told, expected);
     }
     assert_eq!(server.counters.v4.lagged.get(), 0);
-    assert_eq!(server.counters.v4.caught_up.get(), 30);
+    assert_eq!(server.counters.v4.caught_up.get(), 40);
     // From now on they are at the tail.
     server.change([1], 1);
-    assert_eq!(server.pump().len(), 10);
+    assert_eq!(server.pump().len(), 2);
+}
+
+#[test]
+fn a_sweep_reads_on_while_what_lies_close_together_is_told() {
+    let mut server = Server::new();
+    server.hub = Hub::joining_after(10);
+    server.change(0..1_000, 1);
+    server.change(1_000..2_000, 2);
+    let mut first = server.stream(1, Some(1), Some(START as u32));
+    let mut second = server.stream(2, Some(2), Some(START as u32));
+    first.drain(&server, 10_000);
+    second.drain(&server, 10_000);
+    let mut woken = server.pump();
+    assert!(!server.hub.is_behind(), "it has come to the end in one go");
+    woken.sort_unstable();
+    woken.dedup();
+    assert_eq!(woken, [1, 2]);
+    // A message at a time, and what changes meanwhile is told once.
+    first.step(&server, 60);
+    server.change([999], 1);
+    server.pump();
+    first.drain(&server, 60);
+    second.drain(&server, 60);
+    first.drain(&server, 60);
+    let expected: Vec<u32> = (0..1_000).collect();
+    assert_eq!((first.told, first.said.as_str()), (expected, "C"));
+    let expected: Vec<u32> = (1_000..2_000).collect();
+    assert_eq!((second.told, second.said.as_str()), (expected, "C"));
+    assert_eq!(server.counters.v4.lagged.get(), 0);
 }
 
 #[test]
 fn who_comes_when_the_sweep_has_passed_waits_for_the_next_one() {
-    let server = behind();
+    let rounds = 24;
+    let server = behind(MANY_RELAYS, rounds);
     let mut first = server.stream(1, Some(0), Some(START as u32));
+    let mut other = server.stream(2, Some(1), Some(START as u32));
     first.drain(&server, 10_000);
-    // One call: as much as may wait for the stream.
+    other.drain(&server, 10_000);
     assert!(server.turn(|turn| server.hub.committed(turn, &mut |_| {})));
-    let mut late = server.stream(2, Some(1), Some(START as u32));
+    let mut late = server.stream(3, Some(2), Some(START as u32));
     late.drain(&server, 10_000);
+    let before = late.told.len();
+    assert!(before > 0 && before < 20, "it has begun by itself");
     let mut woken = Vec::new();
-    while server.turn(|turn| server.hub.committed(turn, &mut |key| woken.push(key))) {
-        first.drain(&server, 10_000);
-        late.drain(&server, 10_000);
+    let mut followers = [first, other, late];
+    while server.hub.is_behind() {
+        server.turn(|turn| server.hub.committed(turn, &mut |key| woken.push(key)));
+        for follower in &mut followers {
+            follower.drain(&server, 10_000);
+        }
     }
-    first.drain(&server, 10_000);
-    late.drain(&server, 10_000);
-    assert_eq!((first.told, first.said.as_str()), (of_relay(0), "C"));
-    assert_eq!((late.told, late.said.as_str()), (of_relay(1), "C"));
-    assert!(woken.contains(&2));
+    for (follower, relay) in followers.into_iter().zip(0..) {
+        assert_eq!(follower.told, of_relay(relay, MANY_RELAYS, rounds));
+        assert_eq!(follower.said, "C");
+    }
+    assert!(woken.contains(&3));
 }
 
 #[test]
-fn a_slow_stream_in_a_sweep_is_left_to_read_by_itself_and_holds_nobody_up() {
-    let server = behind();
+fn a_stream_that_takes_nothing_leaves_the_sweep_and_holds_nobody_up() {
+    let server = behind(RELAYS, 100);
     let mut slow = server.stream(1, Some(0), Some(START as u32));
     let mut quick = server.stream(2, Some(1), Some(START as u32));
     slow.drain(&server, 10_000);
     quick.drain(&server, 10_000);
-    while server.turn(|turn| server.hub.committed(turn, &mut |_| {})) {
+    let mut calls = 0;
+    while server.hub.is_behind() {
+        server.turn(|turn| server.hub.committed(turn, &mut |_| {}));
         quick.drain(&server, 10_000);
+        calls += 1;
     }
+    assert!(calls < 5, "nobody is waited for: {calls} calls");
     quick.drain(&server, 10_000);
-    assert_eq!((quick.told, quick.said.as_str()), (of_relay(1), "C"));
-    assert_eq!(server.counters.v4.lagged.get(), 0);
+    assert_eq!(
+        (quick.told, quick.said.as_str()),
+        (of_relay(1, RELAYS, 100), "C")
+    );
+    // What is too much for it is not looked for until it has taken the rest.
+    let held = slow.told.len();
+    slow.step(&server, 60);
+    assert!(!server.hub.is_behind());
+    assert_eq!(slow.told.len(), held + 1);
     slow.drain(&server, 10_000);
-    assert_eq!((slow.told, slow.said.as_str()), (of_relay(0), "C"));
-    assert_eq!(server.counters.v4.lagged.get(), 1);
+    assert!(server.hub.is_behind());
+    while server.hub.is_behind() {
+        server.pump();
+        slow.drain(&server, 10_000);
+    }
+    assert_eq!(
+        (slow.told, slow.said.as_str()),
+        (of_relay(0, RELAYS, 100), "C")
+    );
+    assert_eq!(server.counters.v4.lagged.get(), 0);
+}
+
+#[test]
+fn streams_that_are_slow_are_told_all_in_order() {
+    let rounds = 300;
+    let server = behind(RELAYS, rounds);
+    let mut followers: Vec<Follower> = (0..60)
+        .map(|key| server.stream(key, Some(key as u8 % RELAYS), Some(START as u32)))
+        .collect();
+    let mut turn = 0;
+    while followers.iter().any(|follower| follower.said.is_empty()) {
+        assert!(turn < 100_000, "it comes to an end");
+        server.turn(|turn| server.hub.committed(turn, &mut |_| {}));
+        for follower in &mut followers {
+            // Each at its own pace, and some come to rest for a while.
+            if turn % (1 + follower.key % 7) == 0 {
+                follower.step(&server, 100 * (1 + follower.key % 5));
+            }
+        }
+        turn += 1;
+    }
+    for follower in followers {
+        let relay = follower.key as u32 % u32::from(RELAYS);
+        let expected = of_relay(relay, RELAYS, rounds);
+        assert_eq!(follower.told, expected, "{}", follower.key);
+        assert_eq!(follower.said, "C");
+    }
 }
 
 #[test]
 fn a_stream_that_leaves_a_sweep_leaves_nothing_behind() {
-    let server = behind();
+    let server = behind(MANY_RELAYS, 24);
     let mut gone = server.stream(1, Some(0), Some(START as u32));
-    let mut waiting = server.stream(2, Some(0), Some(START as u32));
+    let mut stays = server.stream(2, Some(1), Some(START as u32));
     gone.drain(&server, 10_000);
+    stays.drain(&server, 10_000);
     assert!(server.turn(|turn| server.hub.committed(turn, &mut |_| {})));
+    let mut waiting = server.stream(3, Some(0), Some(START as u32));
     waiting.drain(&server, 10_000);
     drop(gone);
+    assert!(server.hub.is_behind());
     drop(waiting);
+    drop(stays);
     assert!(!server.hub.is_behind());
     assert_eq!(server.hub.streams(), 0);
     assert_eq!(server.pump(), [0_usize; 0]);

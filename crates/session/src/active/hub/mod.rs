@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ahash::RandomState;
-use leaseq_store::{LogCursor, ScanFrom, Stamp, View};
+use leaseq_store::{LogCursor, Record, ScanFrom, Stamp, View};
 use slab::Slab;
 use smallvec::SmallVec;
 
@@ -47,9 +47,12 @@ const RING_STEP: u64 = RING_OCTETS as u64 / 16;
 const SCRATCH_OCTETS: usize = 128 << 10;
 /// Forms with a ring of their own; further ones do not share.
 const MAX_FORMS: usize = 16;
-/// Records that may wait for a stream before it is left to read the log by itself. A call ends when one more would be too
-/// many, so that a stream which takes what it is given is not left behind by many changes of its own in a row.
+/// Records, or stretches of the log, that may wait for a stream before it is left to read the log by itself. A call ends when
+/// one more would be too many, so that a stream which takes what it is given is not left behind by many changes of its own.
 const MAX_PENDING: usize = 64;
+/// Records that lie between two of a stream at most, if they wait as one stretch: the stream reads them too when it tells it,
+/// which is quicker than to tell a record.
+const NEAR: u64 = 8;
 
 /// The reader of the log's tail for all active streams of one core, and who is to be woken. One a core.
 pub struct Hub {
@@ -69,6 +72,8 @@ pub(in crate::active) struct Inner {
     scoped: Index,
     /// Streams that catch up together.
     sweep: Sweep,
+    /// Records looked at so far, of the tail and by sweeps.
+    looked: u64,
     forms: Slab<Form>,
     scratch: Vec<u8>,
 }
@@ -107,14 +112,36 @@ enum Place {
     },
 }
 
-/// A record that may concern a stream.
+/// A record that may concern a stream, or a stretch of the log in which several lie close together.
 pub(in crate::active) struct Pending {
-    /// Stands at the record.
+    /// Stands at the first record that was not told.
     pub(in crate::active) cursor: LogCursor,
-    /// Its sequence.
-    pub(in crate::active) sequence: u64,
-    /// When it was committed.
+    /// A time before which none of them was committed.
     pub(in crate::active) stamp: Stamp,
+    /// Sequence of the last record.
+    pub(in crate::active) last: u64,
+    /// How many records had been looked at when the last one was.
+    looked: u64,
+}
+
+impl Pending {
+    fn new(record: &Record<'_>, here: &LogCursor, looked: u64) -> Pending {
+        Pending {
+            cursor: here.clone(),
+            stamp: record.stamp(),
+            last: record.sequence(),
+            looked,
+        }
+    }
+
+    /// Takes in a record that lies close behind.
+    fn take_in(&mut self, sequence: u64, looked: u64) -> bool {
+        let is_near = looked - self.looked <= NEAR;
+        if is_near {
+            (self.last, self.looked) = (sequence, looked);
+        }
+        is_near
+    }
 }
 
 /// Streams that are told the same in the same octets.
@@ -164,6 +191,7 @@ impl Hub {
             inner: RefCell::new(Inner {
                 scoped: Index::new(hasher.clone()),
                 sweep: Sweep::new(Index::new(hasher)),
+                looked: 0,
                 tail: None,
                 read_up_to: Stamp::default(),
                 members: Slab::new(),
@@ -295,7 +323,7 @@ impl Inner {
         match std::mem::replace(&mut self.members[member].place, Place::Apart) {
             Place::Apart => {}
             Place::Scoped { key, .. } => self.scoped.remove(key, member),
-            Place::Swept(swept) => self.sweep.leave(member, &swept),
+            Place::Swept(swept) => self.sweep.leave(&mut self.members, swept.whereabouts()),
             Place::Sharing { form, index, .. } => {
                 let members = &mut self.forms[form].members;
                 members.swap_remove(index);

@@ -34,6 +34,7 @@ impl Inner {
                 more = false;
                 break;
             };
+            self.looked += 1;
             let Some(family) = family(&record) else {
                 continue;
             };
@@ -141,27 +142,30 @@ impl Inner {
         wake: &mut dyn FnMut(usize),
     ) -> (bool, usize) {
         let Inner {
-            scoped, members, ..
+            scoped,
+            members,
+            looked,
+            ..
         } = self;
-        let (sequence, stamp) = (record.sequence(), record.stamp());
+        let sequence = record.sequence();
         let mut filled = false;
         let scopes = scoped.find(view, family, record, &mut |member| {
             let member = &mut members[member];
             let Place::Scoped { from, pending, .. } = &mut member.place else {
                 return;
             };
-            let known = pending.last().is_some_and(|last| last.sequence == sequence);
-            if known || sequence < *from || pending.len() >= MAX_PENDING {
+            if sequence < *from
+                || pending
+                    .last_mut()
+                    .is_some_and(|last| last.take_in(sequence, *looked))
+                || pending.len() >= MAX_PENDING
+            {
                 return;
             }
             if pending.is_empty() {
                 wake(member.key);
             }
-            pending.push(Pending {
-                cursor: here.clone(),
-                sequence,
-                stamp,
-            });
+            pending.push(Pending::new(record, here, *looked));
             filled |= pending.len() == MAX_PENDING - 1;
         });
         (filled, scopes)

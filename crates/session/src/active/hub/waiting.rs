@@ -1,6 +1,6 @@
 //! What waits for a stream at the tail, and that it was told.
 
-use leaseq_store::{LogCursor, Stamp, View};
+use leaseq_store::{LogCursor, Record, Stamp, View};
 
 use super::sweep::Caught;
 use super::{Inner, Joining, MAX_PENDING, Pending, Place, Shared};
@@ -21,36 +21,58 @@ impl Inner {
         matches!(self.members[member].place, Place::Sharing { .. })
     }
 
-    /// The oldest record that waits for a stream which does not share.
+    /// The oldest of what waits for a stream which does not share.
     pub(in crate::active) fn pending(&self, member: usize) -> Option<&Pending> {
         match &self.members[member].place {
             Place::Scoped { pending, .. } => pending.first(),
-            Place::Swept(swept) => swept.pending.first(),
+            Place::Swept(swept) => swept.pending.front(),
             _ => None,
         }
     }
 
-    /// Whether as many records wait for a stream as may: there may be more, which it has to find in the log by itself.
+    /// Whether as much waits for a stream at the tail as may: there may be more, which it has to find in the log by itself.
     pub(in crate::active) fn is_overrun(&self, member: usize) -> bool {
         match &self.members[member].place {
             Place::Scoped { pending, .. } => pending.len() >= MAX_PENDING,
-            Place::Swept(swept) => swept.pending.len() >= MAX_PENDING,
             _ => false,
         }
     }
 
-    /// The oldest record that waits was told.
-    pub(in crate::active) fn told(&mut self, member: usize) {
+    /// Of the oldest that waits this record was told, behind which the cursor stands; none: nothing is left of it.
+    pub(in crate::active) fn told(
+        &mut self,
+        member: usize,
+        record: Option<&Record<'_>>,
+        cursor: LogCursor,
+    ) {
+        let waits = match &mut self.members[member].place {
+            Place::Scoped { pending, .. } => pending.first_mut(),
+            Place::Swept(swept) => swept.pending.front_mut(),
+            _ => None,
+        };
+        let Some(waits) = waits else { return };
+        let last = waits.last;
+        let told = record.map_or(last, Record::sequence);
+        let is_done = told >= last;
+        if let Some(record) = record {
+            (waits.cursor, waits.stamp) = (cursor, record.stamp());
+        }
         match &mut self.members[member].place {
-            Place::Scoped { pending, from, .. } if !pending.is_empty() => {
-                *from = pending.remove(0).sequence + 1;
+            Place::Scoped { pending, from, .. } => {
+                *from = told + 1;
+                if is_done {
+                    pending.remove(0);
+                }
                 if pending.is_empty() {
                     pending.shrink_to_fit();
                 }
             }
             // What it holds is given back when it has caught up.
-            Place::Swept(swept) if !swept.pending.is_empty() => {
-                swept.from = swept.pending.remove(0).sequence + 1;
+            Place::Swept(swept) => {
+                if is_done {
+                    swept.pending.pop_front();
+                }
+                self.told_of_sweep(member, told);
             }
             _ => {}
         }
@@ -94,7 +116,7 @@ impl Inner {
             Shared::Lost(_, from) => Some((from, told)),
             Shared::None => {
                 let pending = self.pending(member)?;
-                Some((pending.sequence, pending.stamp))
+                Some((pending.cursor.next_sequence(), pending.stamp))
             }
         }
     }

@@ -64,8 +64,8 @@ struct Reading {
     read: Stamp,
     /// What compaction had dropped when the reading began.
     dropped: Stamp,
-    /// Records that it may still read before it joins others that catch up; none: it goes on alone.
-    alone: Option<u32>,
+    /// Records that it may still read before it joins others that catch up.
+    alone: u32,
 }
 
 /// What was said in a step.
@@ -206,7 +206,7 @@ impl Stream {
                     from: 0,
                     read: base,
                     dropped,
-                    alone: Some(self.hub.read_alone()),
+                    alone: self.hub.read_alone(),
                 });
             }
             None => self.join(cx),
@@ -252,15 +252,13 @@ impl Stream {
             return Err(full);
         }
         reading.read = stamp;
-        if let Some(left) = &mut reading.alone {
-            *left = left.saturating_sub(1);
-            // What was dropped so far is of no concern to what is to come.
-            if *left == 0 && dropped < stamp && self.teller.scope().is_narrow() {
-                let from = reading.from.max(sequence + 1);
-                let mut hub = self.hub.lock();
-                hub.catch_up(self.member, self.teller.scope(), stamp, from);
-                return Ok(Next::Told);
-            }
+        reading.alone = reading.alone.saturating_sub(1);
+        // What was dropped so far is of no concern to what is to come.
+        if reading.alone == 0 && dropped < stamp && self.teller.scope().is_narrow() {
+            let (scope, from) = (self.teller.scope(), reading.from.max(sequence + 1));
+            let mut hub = self.hub.lock();
+            hub.catch_up(self.member, scope, reading.cursor, stamp, from);
+            return Ok(Next::Told);
         }
         self.reading = Some(reading);
         Ok(Next::Told)
@@ -312,7 +310,7 @@ impl Stream {
                 from,
                 read,
                 dropped: cx.view.dropped_until(),
-                alone: None,
+                alone: self.hub.read_alone(),
             });
         }
     }

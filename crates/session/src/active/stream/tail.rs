@@ -39,10 +39,10 @@ impl Stream {
             let overrun = hub.is_overrun(self.member);
             hub.pending(self.member).map(|pending| {
                 let cursor = pending.cursor.clone();
-                (cursor, pending.sequence, pending.stamp, overrun)
+                (cursor, pending.last, pending.stamp, overrun)
             })
         };
-        let Some((mut cursor, sequence, stamp, overrun)) = waiting else {
+        let Some((mut cursor, last, stamp, overrun)) = waiting else {
             if self.can_share && self.said {
                 let joining = joining(self, 0);
                 self.hub.lock().share(self.member, cx.view, &joining);
@@ -54,18 +54,23 @@ impl Stream {
             return self.miss(cx, out, sent).map(|()| Next::Told);
         }
         if overrun {
-            self.fall_behind(cx, cursor, sequence, stamp);
+            let from = cursor.next_sequence();
+            self.fall_behind(cx, cursor, from, stamp);
             return Ok(Next::Told);
         }
         quota.examined = quota.examined.saturating_sub(1);
         // A record that was superseded meanwhile may have been compacted away: its successor waits too.
-        if let Some(record) = cx.view.next_record(&mut cursor)
-            && record.sequence() == sequence
-            && cx.view.is_newest(&record)
+        let record = cx
+            .view
+            .next_record(&mut cursor)
+            .filter(|record| record.sequence() <= last);
+        if let Some(record) = &record
+            && self.teller.may_concern(record)
+            && cx.view.is_newest(record)
         {
-            self.tell(cx, &record, out, sent)?;
+            self.tell(cx, record, out, sent)?;
         }
-        self.hub.lock().told(self.member);
+        self.hub.lock().told(self.member, record.as_ref(), cursor);
         Ok(Next::Told)
     }
 
@@ -129,7 +134,7 @@ impl Stream {
             dropped: Some(cx.view.dropped_until())
                 .filter(|dropped| *dropped < read)
                 .unwrap_or_default(),
-            alone: None,
+            alone: self.hub.read_alone(),
         });
     }
 }
