@@ -23,7 +23,7 @@ use crate::writer::Writer;
 const NAME: &str = "checkpoint";
 const UNFINISHED: &str = "checkpoint.tmp";
 const MAGIC: &[u8; 8] = b"LEASEQCP";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const HEADER: usize = 64;
 /// Octets of the buffers between the indexes and the file.
 const BUFFER: usize = 1 << 20;
@@ -307,9 +307,10 @@ fn save(out: &mut impl Write, writer: &Writer) -> io::Result<()> {
     }
     let dead = writer.log.dead_by_segment();
     put(out, dead.len() as u64)?;
-    for (pos, octets) in dead {
+    for (pos, octets, records) in dead {
         put(out, after(pos.raw()))?;
         put(out, octets)?;
+        put(out, records)?;
     }
     // Feeds: their newest records themselves, for they are few.
     let records = writer.feeds.positions();
@@ -364,7 +365,8 @@ fn load(input: &mut impl Read, mut into: Loaded) -> io::Result<Loaded> {
         crate::open::note_vpn(&mut into.vpns, Vpn::from_vss(&octets).as_ref());
     }
     for _ in 0..get_count(input)? {
-        into.dead.push((Pos::from_raw(get(input)?), get(input)?));
+        into.dead
+            .push((Pos::from_raw(get(input)?), get(input)?, get(input)?));
     }
     for _ in 0..get_count(input)? {
         let pos = Pos::from_raw(get(input)?);

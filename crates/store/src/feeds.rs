@@ -116,11 +116,10 @@ impl Feeds {
             .map(|Reverse((end, slot))| (*slot, *end))
     }
 
-    /// A record was moved by compaction.
-    pub(crate) fn moved(&mut self, old: Pos, new: Pos) {
-        if let Some(known) = self.known.iter_mut().find(|known| known.pos == old) {
-            known.pos = new;
-        }
+    /// A record was moved by compaction. Whether it is the newest one of a feed.
+    pub(crate) fn moved(&mut self, old: Pos, new: Pos) -> bool {
+        let known = self.known.iter_mut().find(|known| known.pos == old);
+        known.map(|known| known.pos = new).is_some()
     }
 
     /// Whether the feed's number is in the log.

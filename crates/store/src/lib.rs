@@ -9,6 +9,7 @@
 
 mod apply;
 mod apply6;
+mod backup;
 mod checkpoint;
 mod error;
 mod event;
@@ -40,12 +41,14 @@ mod walk6;
 mod warm;
 mod writer;
 
+pub use backup::image_of_files;
 pub use error::{CommitError, OpenError, StopError, SubmitError};
 pub use event::{
     Event, Event4, Event6, EventError, FeedEvent, HwAddr, INFINITE, LeaseKind, Link6,
     MAX_CLIENT_ID, MAX_DUID, MAX_HOPS, MAX_RECORD, Relay6, State,
 };
 pub use hooks::CommitHook;
+pub use log::{CopyError, CopyTarget, IDENTITY, Image, ImageSegment};
 pub use meter::Distribution;
 pub use options::{LoadPhase, LoadProgress, Options, SyncMode};
 pub use record::{Bind4, Bind6, Departed4, Departed6, FeedRecord, Hop, Hops, Record};

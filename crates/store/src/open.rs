@@ -32,8 +32,8 @@ pub(crate) struct Loaded {
     pub(crate) indexes: Indexes,
     pub(crate) feeds: Feeds,
     pub(crate) vpns: Vec<Vpn>,
-    /// Dead octets of segments, each with a position in it; from a checkpoint only.
-    pub(crate) dead: Vec<(Pos, u64)>,
+    /// Dead octets and records of segments, each with a position in it; from a checkpoint only.
+    pub(crate) dead: Vec<(Pos, u64, u64)>,
 }
 
 /// Opens the store in a directory; gives the writer, which is not running yet.
@@ -93,8 +93,8 @@ pub(crate) fn open(
         Some(loaded) => {
             let (log, recovered) = recovery.skip().map_err(|error| failed(error.to_string()))?;
             let view = log.view();
-            for &(pos, octets) in &loaded.dead {
-                view.dead(pos, usize::try_from(octets).unwrap_or(usize::MAX));
+            for &(pos, octets, records) in &loaded.dead {
+                view.add_dead(pos, octets, records);
             }
             (log, recovered, loaded)
         }
@@ -152,7 +152,7 @@ fn assemble(
     let grace = u32::try_from(options.expiry_grace.as_secs()).unwrap_or(u32::MAX);
     let shared = Shared::new(
         ServerClock::new(Arc::clone(&options.clock), last),
-        Stamp::from_millis(identity.created),
+        *identity,
         grace,
         log.shared(),
         &loaded.indexes,

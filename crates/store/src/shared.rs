@@ -8,7 +8,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use crate::event::State;
 use crate::hooks::Hooks;
 use crate::index::{Hasher, KeyIndex, Postings, SlotTable, Walks};
-use crate::log::Segments;
+use crate::log::{Identity, Segments};
 use crate::meter::CommitMeters;
 use crate::places::Places;
 use crate::record::Record;
@@ -23,6 +23,7 @@ const NO_BATCH: u64 = u64::MAX;
 /// The readers' side of the store.
 pub(crate) struct Shared {
     pub(crate) clock: ServerClock,
+    pub(crate) identity: Identity,
     pub(crate) created: Stamp,
     /// Seconds that a lease of a live feed is given after its end.
     pub(crate) grace: AtomicU32,
@@ -58,6 +59,7 @@ pub(crate) struct Counts {
     pub(crate) clients4: AtomicU64,
     pub(crate) log_octets: AtomicU64,
     pub(crate) dead_octets: AtomicU64,
+    pub(crate) dead_records: AtomicU64,
     pub(crate) segments: AtomicU64,
     pub(crate) recovery_ms: AtomicU64,
     pub(crate) from_checkpoint: AtomicBool,
@@ -149,7 +151,7 @@ impl Shared {
     )]
     pub(crate) fn new(
         clock: ServerClock,
-        created: Stamp,
+        identity: Identity,
         grace: u32,
         segments: Arc<ArcSwap<Segments>>,
         indexes: &crate::apply::Indexes,
@@ -159,7 +161,8 @@ impl Shared {
     ) -> Shared {
         Shared {
             clock,
-            created,
+            created: Stamp::from_millis(identity.created),
+            identity,
             grace: AtomicU32::new(grace),
             segments,
             hasher: indexes.hasher.clone(),
@@ -235,6 +238,7 @@ impl Shared {
             indexes: self.index_octets(),
             log_octets: load(&counts.log_octets),
             dead_octets: load(&counts.dead_octets),
+            dead_records: load(&counts.dead_records),
             segments: load(&counts.segments),
             sequence: published.sequence,
             stamp: published.stamp,

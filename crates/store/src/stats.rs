@@ -39,6 +39,8 @@ pub struct Stats {
     pub log_octets: u64,
     /// Of them, octets of records that a later one replaced.
     pub dead_octets: u64,
+    /// How many records these are.
+    pub dead_records: u64,
     /// Segments of the log.
     pub segments: u64,
     /// Sequence of the last record.

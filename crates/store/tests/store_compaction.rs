@@ -213,3 +213,90 @@ fn an_end_is_not_dropped_while_an_older_record_lies_before_it() {
     assert_ne!(state, Some(State::Active), "an older record came back");
     assert_eq!(open.verify().problems, Vec::<String>::new());
 }
+
+/// How many records a later one replaced, from the whole log.
+fn superseded(open: &Store) -> u64 {
+    let view = open.reader().view();
+    let mut known = std::collections::HashSet::new();
+    let is_later = |found: Scanned<'_>| {
+        let key = match found.record {
+            Record::Bind4(bind) => bind.address().to_string(),
+            Record::Bind6(lease) => lease.address().to_string(),
+            Record::Feed(feed) => feed.name().to_owned(),
+            _ => return false,
+        };
+        !known.insert(key)
+    };
+    view.scan(ScanFrom::Start)
+        .map(is_later)
+        .filter(|later| *later)
+        .count() as u64
+}
+
+fn counted(open: &Store) -> u64 {
+    open.reader().stats().dead_records
+}
+
+/// The count, once it is looked at while no compaction gets done; it must be that of the log.
+fn agreed(open: &Store) -> u64 {
+    loop {
+        let (before, found) = (counted(open), superseded(open));
+        if counted(open) == before {
+            assert_eq!(before, found);
+            return before;
+        }
+    }
+}
+
+#[test]
+fn superseded_records_are_counted_through_compactions_and_restarts() {
+    let fixture = fixture();
+    let open = std::sync::Arc::new(fixture.open());
+    let renew = |round: u32| {
+        let lease = |host: u8| Event4 {
+            cltt: Some(T0 + round),
+            lease_time: Some(10_000_000),
+            ..active4([192, 0, 2, host], host, 1)
+        };
+        let mut events: Vec<Event> = (0..100).map(|host| Event::V4(lease(host))).collect();
+        events.push(Event::V6(active6("2001:db8:7::1", (round % 250) as u8, 1)));
+        events.push(Event::Feed(FeedEvent {
+            name: "kea4".to_owned(),
+            position: round.to_be_bytes().to_vec(),
+            read_up_to: Stamp::from_millis(u64::from(T0) * 1_000),
+            live: true,
+        }));
+        events
+    };
+    (0..30).for_each(|round| drop(store(&open, renew(round))));
+    agreed(&open);
+    // What is superseded while it is being copied is dead in the copy.
+    let compacting = {
+        let open = std::sync::Arc::clone(&open);
+        std::thread::spawn(move || (0..10).for_each(|_| open.compact_now().unwrap()))
+    };
+    (30..90).for_each(|round| drop(store(&open, renew(round))));
+    compacting.join().unwrap();
+    agreed(&open);
+    // Afterwards only the segment that is written to has any, and nothing is worth a compaction.
+    open.compact_now().unwrap();
+    let told = agreed(&open);
+    assert!(told > 0);
+    let octets = open.reader().stats().dead_octets;
+    open.stop().unwrap();
+    drop(open);
+
+    let open = fixture.open();
+    assert!(open.reader().stats().from_checkpoint);
+    assert_eq!(counted(&open), told);
+    assert_eq!(open.reader().stats().dead_octets, octets);
+    drop(open);
+    let open = fixture.open();
+    assert!(!open.reader().stats().from_checkpoint);
+    assert_eq!(counted(&open), told);
+    assert_eq!(open.reader().stats().dead_octets, octets);
+    (90..120).for_each(|round| drop(store(&open, renew(round))));
+    agreed(&open);
+    open.compact_now().unwrap();
+    agreed(&open);
+}

@@ -89,7 +89,7 @@ impl LockFile {
             .truncate(false)
             .mode(0o644)
             .open(path)
-            .or_else(|_| File::open(path))
+            .or_else(|error| File::open(path).map_err(|_| error))
             .map_err(LockError::Io)?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}

@@ -1,6 +1,7 @@
 //! What can go wrong with the log's files, and where.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::format::{BatchFlaw, HeaderFlaw, RecordFlaw, SegmentName, VERSION};
@@ -9,7 +10,10 @@ use super::format::{BatchFlaw, HeaderFlaw, RecordFlaw, SegmentName, VERSION};
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process, or another part of this one, has the store open.
-    #[error("{} is in use{}", .dir.display(), holder(.pid))]
+    #[error(
+        "{} is in use{}: one process at a time has a store open; stop that one, or let `leaseq ctl` and `leaseq store` ask it",
+        .dir.display(), holder(.pid)
+    )]
     Locked {
         /// The store's directory.
         dir: PathBuf,
@@ -17,7 +21,7 @@ pub enum OpenError {
         pid: Option<u32>,
     },
     /// The operating system refused something.
-    #[error("cannot {action} {}: {source}", .path.display())]
+    #[error("cannot {action} {}: {source}{}", .path.display(), owner_hint(.path, .source))]
     Io {
         /// What was tried.
         action: &'static str,
@@ -39,7 +43,10 @@ pub enum OpenError {
         dir: PathBuf,
     },
     /// Written by a version of the program with another format.
-    #[error("{} is of version {found}, this program reads version {VERSION}", .path.display())]
+    #[error(
+        "{} is of version {found}, this program reads version {VERSION}: use the version of leaseq that wrote it, or a backup \
+         of before", .path.display()
+    )]
     Version {
         /// The file.
         path: PathBuf,
@@ -71,6 +78,23 @@ fn holder(pid: &Option<u32>) -> String {
     pid.map_or_else(
         || " by another process".to_owned(),
         |pid| format!(" by process {pid}"),
+    )
+}
+
+/// Where something is not permitted: who owns it, or the nearest directory above that may be looked into, and who asks.
+fn owner_hint(path: &Path, source: &io::Error) -> String {
+    if source.kind() != io::ErrorKind::PermissionDenied {
+        return String::new();
+    }
+    let mut above = path.ancestors().filter(|path| !path.as_os_str().is_empty());
+    let found = above.find_map(|path| Some((path, std::fs::metadata(path).ok()?.uid())));
+    let Some((path, owner)) = found else {
+        return String::new();
+    };
+    let user = rustix::process::geteuid().as_raw();
+    format!(
+        "; {} belongs to user {owner}, and this process runs as user {user}: run it as the owner, or change that with chown -R",
+        path.display()
     )
 }
 
@@ -182,4 +206,21 @@ pub enum CompactError {
     /// The sources are no longer what they were when the plan was made.
     #[error("the segments to merge are no longer adjacent parts of the log")]
     Stale,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_not_is_told_whose_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("missing/STORE");
+        let user = rustix::process::geteuid().as_raw();
+        let denied = OpenError::io("read", &path)(io::ErrorKind::PermissionDenied.into());
+        let told = format!("; {} belongs to user {user}, and", dir.path().display());
+        assert!(denied.to_string().contains(&told), "{denied}");
+        let missing = OpenError::io("read", &path)(io::ErrorKind::NotFound.into());
+        assert!(!missing.to_string().contains("belongs"), "{missing}");
+    }
 }

@@ -1,5 +1,6 @@
 //! A store's directory: its lock, its identity, and what is in it.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use super::walk::only_zeros;
 
 const MAGIC: &[u8; 8] = b"LEASEQ01";
 /// Octets of the file `STORE`.
-const IDENTITY: usize = 64;
+pub const IDENTITY: usize = 64;
 
 /// What a store is told apart by, given once when it is made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,7 +26,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    fn encode(&self) -> [u8; IDENTITY] {
+    pub(super) fn encode(&self) -> [u8; IDENTITY] {
         let mut octets = [0; IDENTITY];
         octets[..8].copy_from_slice(MAGIC);
         octets[8..12].copy_from_slice(&VERSION.to_le_bytes());
@@ -194,8 +195,13 @@ fn make(disk: &dyn Disk, dir: &Path, identity: &Identity, size: u64) -> Result<(
         covers_to: 1,
         dropped_until: 0,
     };
-    make_file(disk, dir, &first.to_string(), size, &header.encode())?;
-    make_file(disk, dir, "STORE", 0, &identity.encode())?;
+    for (name, octets, content) in [
+        (&*first.to_string(), size, &header.encode()[..]),
+        ("STORE", 0, &identity.encode()),
+    ] {
+        make_file(disk, dir, name, octets, content)
+            .map_err(OpenError::io("write", &dir.join(name)))?;
+    }
     // The directory itself may be new as well.
     if let Some(parent) = dir.parent().filter(|p| !p.as_os_str().is_empty()) {
         disk.sync_dir(parent)
@@ -215,24 +221,19 @@ fn is_empty(disk: &dyn Disk, path: &Path) -> Result<bool, OpenError> {
 }
 
 /// Makes a small durable file: under a temporary name first, so that it is there whole or not at all.
-fn make_file(
+pub(super) fn make_file(
     disk: &dyn Disk,
     dir: &Path,
     name: &str,
     octets: u64,
     content: &[u8],
-) -> Result<(), OpenError> {
-    let path = dir.join(name);
+) -> io::Result<()> {
     let unfinished = unfinished(dir, name);
-    let file = disk
-        .create(&unfinished, octets)
-        .map_err(OpenError::io("make", &unfinished))?;
-    file.write_at(content, 0)
-        .and_then(|()| file.sync())
-        .map_err(OpenError::io("write", &unfinished))?;
-    disk.rename(&unfinished, &path)
-        .map_err(OpenError::io("rename", &unfinished))?;
-    disk.sync_dir(dir).map_err(OpenError::io("sync", dir))
+    let file = disk.create(&unfinished, octets)?;
+    file.write_at(content, 0)?;
+    file.sync()?;
+    disk.rename(&unfinished, &dir.join(name))?;
+    disk.sync_dir(dir)
 }
 
 /// The temporary name of a file that is not finished; such files are deleted when the store is opened.

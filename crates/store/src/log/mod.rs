@@ -10,10 +10,12 @@
 mod ahead;
 mod chain;
 pub mod compact;
+mod copy;
 mod disk;
 mod error;
 mod format;
 mod home;
+mod image;
 mod landmarks;
 mod map;
 mod pos;
@@ -26,13 +28,15 @@ pub mod verify;
 mod walk;
 mod writer;
 
+pub use copy::{CopyError, CopyTarget};
 pub use disk::{Access, Disk, DiskFile, LockError, LockFile, RealDisk};
 pub use error::{AppendError, CompactError, Corruption, Damage, OpenError};
 pub use format::{
     BATCH_HEADER, BatchFlaw, HeaderFlaw, MAX_RECORD, MAX_SEGMENT, MIN_SEGMENT, RECORD_HEADER,
     RecordFlaw, SEGMENT_HEADER, SegmentHeader, SegmentName,
 };
-pub use home::{Home, Identity, LogOptions};
+pub use home::{Home, IDENTITY, Identity, LogOptions};
+pub use image::{Image, ImageSegment};
 pub use pos::Pos;
 pub use recovery::{Cut, OnRecord, Recovered, Recovery};
 pub use scan::{Scan, ScanFrom};

@@ -29,6 +29,8 @@ pub(super) struct Segment {
     next_sequence: AtomicU64,
     /// Octets of records that nothing refers to any more.
     dead: AtomicU64,
+    /// How many records these are.
+    dead_records: AtomicU64,
     landmarks: Landmarks,
 }
 
@@ -48,6 +50,7 @@ impl Segment {
             last_stamp: AtomicU64::new(0),
             next_sequence: AtomicU64::new(header.first_sequence),
             dead: AtomicU64::new(0),
+            dead_records: AtomicU64::new(0),
             header,
         }
     }
@@ -120,6 +123,10 @@ impl Segment {
 
     pub(super) fn dead(&self) -> u64 {
         self.dead.load(Ordering::Relaxed).min(self.used())
+    }
+
+    pub(super) fn dead_records(&self) -> u64 {
+        self.dead_records.load(Ordering::Relaxed)
     }
 
     /// The record that starts at `offset`.
@@ -231,8 +238,14 @@ impl Segments {
 
     /// Counts a record as dead: nothing refers to it any more, compaction may drop it.
     pub fn dead(&self, pos: Pos, octets: usize) {
+        self.add_dead(pos, octets as u64, 1);
+    }
+
+    /// Counts several records of the segment that `pos` is in as dead, as [`dead`](Self::dead).
+    pub fn add_dead(&self, pos: Pos, octets: u64, records: u64) {
         if let Some(segment) = self.segment(pos.number()) {
-            segment.dead.fetch_add(octets as u64, Ordering::Relaxed);
+            segment.dead.fetch_add(octets, Ordering::Relaxed);
+            segment.dead_records.fetch_add(records, Ordering::Relaxed);
         }
     }
 

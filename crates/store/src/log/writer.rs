@@ -68,6 +68,8 @@ pub struct LogStats {
     pub used: u64,
     /// Octets of records counted as dead.
     pub dead: u64,
+    /// How many records these are.
+    pub dead_records: u64,
     /// Octets free in the active segment.
     pub free: u64,
     /// Whether the next segment is ready.
@@ -383,14 +385,14 @@ impl Log {
         self.shared.load().dead(pos, octets);
     }
 
-    /// Dead octets of each segment that has any, with a position in it.
-    pub fn dead_by_segment(&self) -> Vec<(Pos, u64)> {
+    /// Dead octets and records of each segment that has any, with a position in it.
+    pub fn dead_by_segment(&self) -> Vec<(Pos, u64, u64)> {
         let segments = self.shared.load();
-        let dead = segments
-            .chain()
-            .iter()
-            .map(|s| (Pos::new(s.number, SEGMENT_HEADER), s.dead()));
-        dead.filter(|&(_, octets)| octets > 0).collect()
+        let dead = segments.chain().iter().map(|s| {
+            let pos = Pos::new(s.number, SEGMENT_HEADER);
+            (pos, s.dead(), s.dead_records())
+        });
+        dead.filter(|&(_, octets, _)| octets > 0).collect()
     }
 
     /// How positions change when the store is closed now and opened again.
@@ -415,6 +417,7 @@ impl Log {
             octets: chain.iter().map(|s| s.header.size).sum(),
             used: chain.iter().map(|s| s.used()).sum(),
             dead: chain.iter().map(|s| s.dead()).sum(),
+            dead_records: chain.iter().map(|s| s.dead_records()).sum(),
             free: self.free(),
             next_ready,
             read_only: self.read_only.is_some(),

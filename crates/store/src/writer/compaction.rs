@@ -204,7 +204,13 @@ impl Writer {
         let view = self.view.clone();
         for (&(old, new), &slot) in installed.moves.iter().zip(kept) {
             if slot == NO_SLOT {
-                self.feeds.moved(old, new);
+                if !self.feeds.moved(old, new)
+                    && let Some(octets) = view.record(new)
+                    && matches!(trusted(octets), Some(Record::Feed(_)))
+                {
+                    // Replaced while it was being copied.
+                    view.dead(new, octets.len());
+                }
             } else if self.indexes.slots.pos(slot) == old.raw() {
                 self.indexes.slots.set_pos(slot, new.raw());
             } else if let Some(octets) = view.record(new) {

@@ -385,9 +385,14 @@ impl Writer {
         let counts = &self.shared.counts;
         if let Some(error) = error {
             counts.failed_batches.fetch_add(1, Relaxed);
-            counts.fault.store(Some(Arc::new(error.to_string())));
+            let before = counts.fault.swap(Some(Arc::new(error.to_string())));
+            if before.is_none() {
+                tracing::error!(id = "changes-refused", %error,
+                    "changes are refused until the log can be appended to; queries are answered from what is stored");
+            }
         } else if counts.fault.load().is_some() {
             counts.fault.store(None);
+            tracing::info!(id = "changes-taken", "changes are taken again");
         }
     }
 
@@ -474,6 +479,7 @@ impl Writer {
         let counts = &self.shared.counts;
         counts.log_octets.store(stats.used, Relaxed);
         counts.dead_octets.store(stats.dead, Relaxed);
+        counts.dead_records.store(stats.dead_records, Relaxed);
         counts.segments.store(stats.segments as u64, Relaxed);
         counts
             .slots_octets
