@@ -1,10 +1,12 @@
 //! The accept thread: takes connections, has the gate decide, hands each to the least loaded core.
 
+use std::convert::Infallible;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use leaseq_session::Family;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
@@ -60,6 +62,8 @@ impl<S: Service> Clone for CoreHandle<S> {
 
 /// A listening socket and the family it serves.
 pub(crate) struct Listener {
+    /// What it is closed by.
+    pub id: u64,
     pub socket: Socket,
     pub family: Family,
 }
@@ -87,6 +91,55 @@ impl StopSignal {
     }
 }
 
+/// What the accept thread is told about its listeners.
+pub(crate) enum Order {
+    /// Accept on another one.
+    Listen(Listener),
+    /// Take what waits at this one, and close it; the sender is dropped then.
+    Close(u64, Sender<Infallible>),
+}
+
+/// Where the accept thread finds its orders.
+#[derive(Clone)]
+pub(crate) struct Orders {
+    /// Readable while there may be any.
+    given: Arc<OwnedFd>,
+    waiting: Arc<Mutex<Vec<Order>>>,
+}
+
+impl Orders {
+    /// None yet.
+    pub fn new() -> Result<Orders, StartError> {
+        rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map(|fd| Orders {
+                given: Arc::new(fd),
+                waiting: Arc::default(),
+            })
+            .map_err(|error| StartError::system("make an event descriptor")(error.into()))
+    }
+
+    /// Gives one.
+    pub fn give(&self, order: Order) {
+        self.lock().push(order);
+        // Only a counter about to overflow could make this fail.
+        let _ = rustix::io::write(&*self.given, &1_u64.to_ne_bytes());
+    }
+
+    /// Takes back those that were not obeyed yet.
+    pub fn withdraw(&self) {
+        self.lock().clear();
+    }
+
+    fn take(&self) -> Vec<Order> {
+        let _ = rustix::io::read(&*self.given, &mut [0; 8]);
+        std::mem::take(&mut self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Order>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// What the accept thread works with.
 pub(crate) struct Acceptor<S: Service, G> {
     pub listeners: Vec<Listener>,
@@ -95,6 +148,7 @@ pub(crate) struct Acceptor<S: Service, G> {
     pub registry: Arc<Registry>,
     pub stats: Arc<EngineStats>,
     pub stop: StopSignal,
+    pub orders: Orders,
     /// A descriptor to be given up when there is no other; taken before anybody connects.
     pub spare: Option<File>,
 }
@@ -117,14 +171,16 @@ impl<S: Service, G: Gate<Pass = S::Pass>> Acceptor<S, G> {
         let mut spare = self.spare.take();
         let mut starved = false;
         loop {
-            let mut waiting: Vec<PollFd<'_>> =
-                std::iter::once(PollFd::new(&*self.stop.0, PollFlags::IN))
-                    .chain(
-                        self.listeners
-                            .iter()
-                            .map(|listener| PollFd::new(&listener.socket, PollFlags::IN)),
-                    )
-                    .collect();
+            let told = [&*self.stop.0, &*self.orders.given];
+            let mut waiting: Vec<PollFd<'_>> = told
+                .map(|fd| PollFd::new(fd, PollFlags::IN))
+                .into_iter()
+                .chain(
+                    self.listeners
+                        .iter()
+                        .map(|listener| PollFd::new(&listener.socket, PollFlags::IN)),
+                )
+                .collect();
             match rustix::event::poll(&mut waiting, None) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => {
@@ -137,7 +193,14 @@ impl<S: Service, G: Gate<Pass = S::Pass>> Acceptor<S, G> {
             if !waiting[0].revents().is_empty() {
                 return;
             }
-            let ready: Vec<bool> = waiting[1..]
+            if !waiting[1].revents().is_empty() {
+                if self.obey(&mut spare, &mut starved) {
+                    return;
+                }
+                // The listeners are not those that were waited for.
+                continue;
+            }
+            let ready: Vec<bool> = waiting[2..]
                 .iter()
                 .map(|fd| !fd.revents().is_empty())
                 .collect();
@@ -147,6 +210,30 @@ impl<S: Service, G: Gate<Pass = S::Pass>> Acceptor<S, G> {
                 }
             }
         }
+    }
+
+    /// Takes over other listeners; whether the stop signal came meanwhile.
+    fn obey(&mut self, spare: &mut Option<File>, starved: &mut bool) -> bool {
+        for order in self.orders.take() {
+            match order {
+                Order::Listen(listener) => self.listeners.push(listener),
+                Order::Close(id, closed) => {
+                    let is_it = |listener: &Listener| listener.id == id;
+                    let Some(at) = self.listeners.iter().position(is_it) else {
+                        continue;
+                    };
+                    let listener = self.listeners.swap_remove(at);
+                    // Whoever has connected is served.
+                    let stopped = self.burst(&listener, spare, starved);
+                    drop(listener);
+                    drop(closed);
+                    if stopped {
+                        return true;
+                    }
+                }
+            }
+        }
+        false
     }
 
     /// Takes what waits at one listener; whether the stop signal came meanwhile.

@@ -1,10 +1,12 @@
 //! One data core: its connections, timers, buffers and datagram sockets, on a thread and a ring of its own.
 
 use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -12,6 +14,7 @@ use leaseq_session::{Family, Mono};
 use slab::Slab;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinHandle;
 
 use crate::config::EngineConfig;
 use crate::connection::Connection;
@@ -20,8 +23,9 @@ use crate::fan_out::{self, CommitFlag};
 use crate::pool::Pool;
 use crate::registry::Entry;
 use crate::service::Service;
+use crate::socket;
 use crate::stats::EngineStats;
-use crate::udp;
+use crate::udp::{self, Closing};
 use crate::wheel::Wheel;
 
 /// Octets read from a connection in a turn. What the session does not take of them is kept for it.
@@ -232,12 +236,18 @@ pub(crate) enum Command<S: Service> {
     EndFamily(Family),
     /// How long connections may take to end from now on.
     EndingTimeout(Duration),
+    /// Answer the datagrams of another socket.
+    Answer(Datagrams),
+    /// Close the socket of this id, and drop the sender then.
+    CloseDatagrams(u64, Sender<Infallible>),
     /// End all connections and return.
     Stop,
 }
 
 /// A datagram socket, with the family it serves.
 pub(crate) struct Datagrams {
+    /// What it is closed by.
+    pub id: u64,
     pub socket: OwnedFd,
     pub family: Family,
     pub address: SocketAddr,
@@ -323,19 +333,56 @@ impl<S: Service> Core<S> {
     }
 }
 
+/// A task that answers the datagrams of a socket.
+struct Responder {
+    id: u64,
+    socket: Rc<OwnedFd>,
+    closing: Rc<Closing>,
+    task: JoinHandle<()>,
+}
+
+impl Responder {
+    fn start<S: Service>(core: &Rc<Core<S>>, datagrams: Datagrams) -> Responder {
+        let Datagrams {
+            id,
+            socket,
+            family,
+            address,
+        } = datagrams;
+        let socket = Rc::new(socket);
+        let closing = Rc::<Closing>::default();
+        let serving = udp::serve(
+            core.clone(),
+            socket.clone(),
+            closing.clone(),
+            family,
+            address,
+        );
+        Responder {
+            id,
+            task: tokio_uring::spawn(serving),
+            socket,
+            closing,
+        }
+    }
+
+    /// Ends the task, with which the socket is closed.
+    fn close(self, closed: Sender<Infallible>) {
+        self.closing.begin(closed);
+        // The ring cannot be told to wait no longer, so the socket is made to end the wait.
+        socket::end(self.socket.as_fd());
+    }
+}
+
 /// Runs a core until it is told to stop, then ends its connections: first as the protocol asks, after the shutdown
 /// timeout by resetting them.
 pub(crate) async fn run<S: Service>(
     core: Rc<Core<S>>,
     mut commands: UnboundedReceiver<Command<S>>,
-    datagrams: Vec<Datagrams>,
 ) {
     tokio_uring::spawn(core.clone().run_timers());
     tokio_uring::spawn(fan_out::run(core.clone()));
-    let responders: Vec<_> = datagrams
-        .into_iter()
-        .map(|datagrams| tokio_uring::spawn(udp::serve(core.clone(), datagrams)))
-        .collect();
+    let mut responders: Vec<Responder> = Vec::new();
     while let Some(command) = commands.recv().await {
         match command {
             Command::Open {
@@ -366,10 +413,16 @@ pub(crate) async fn run<S: Service>(
             }
             Command::EndFamily(family) => core.links.signal_family(family, Signals::END),
             Command::EndingTimeout(timeout) => core.ending_timeout.set(timeout),
+            Command::Answer(datagrams) => responders.push(Responder::start(&core, datagrams)),
+            Command::CloseDatagrams(id, closed) => {
+                if let Some(at) = responders.iter().position(|one| one.id == id) {
+                    responders.swap_remove(at).close(closed);
+                }
+            }
             Command::Stop => break,
         }
     }
-    responders.iter().for_each(tokio::task::JoinHandle::abort);
+    responders.into_iter().for_each(|one| one.task.abort());
     core.links.signal_all(Signals::TERMINATE);
     let left = core.links.emptied(core.ending_timeout.get()).await;
     if left > 0 {

@@ -13,6 +13,7 @@ use crate::drain::{DrainProgress, Drained};
 use crate::error::StartError;
 use crate::leasequery::Leasequery;
 use crate::limits;
+use crate::listening::ListenerChange;
 use crate::placement::Placement;
 use crate::registry::{ConnectionInfo, Moment, Registry};
 use crate::running::Running;
@@ -28,7 +29,7 @@ pub struct Engine {
     clock: Clock,
     reader: Reader,
     stats: Arc<EngineStats>,
-    addresses: Listeners,
+    addresses: Mutex<Listeners>,
     placement: Placement,
     admission: Arc<Admission>,
     settings: Arc<Mutex<Arc<Settings>>>,
@@ -87,7 +88,7 @@ impl Engine {
             clock: running.clock,
             reader: watched,
             stats: running.stats.clone(),
-            addresses: running.addresses.clone(),
+            addresses: Mutex::new(running.addresses()),
             commits: Mutex::new(Some(hook)),
             running: Mutex::new(running),
             placement,
@@ -98,9 +99,33 @@ impl Engine {
         })
     }
 
-    /// The addresses that were bound, in the order they were given: where a port was 0, the one the kernel chose.
-    pub fn addresses(&self) -> &Listeners {
-        &self.addresses
+    /// The addresses that are bound, in the order they were given: where a port was 0, the one the kernel chose.
+    pub fn addresses(&self) -> Listeners {
+        self.addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Binds what is to be listened on instead of what is now, for [`Engine::change_listeners`]. An address that overlaps with
+    /// one that goes cannot be bound yet. Of a server that is drained, only the addresses for UDP can be changed.
+    ///
+    /// # Errors
+    /// An address cannot be bound; nothing is changed.
+    pub fn prepare_listeners(&self, listeners: &Listeners) -> Result<ListenerChange, StartError> {
+        self.lock().prepare_listeners(listeners)
+    }
+
+    /// Closes what is listened on no more, and listens on what is new; connections that are open go on. Tells which addresses
+    /// could not be bound in place of one that they overlap with: that one is listened on again.
+    pub fn change_listeners(&self, change: ListenerChange) -> Vec<StartError> {
+        let mut running = self.lock();
+        let failed = running.change_listeners(change);
+        *self
+            .addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = running.addresses();
+        failed
     }
 
     /// The data threads and the CPUs they are pinned to.

@@ -28,6 +28,7 @@ mod leasequery;
 #[cfg(feature = "limit")]
 pub mod limit;
 mod limits;
+mod listening;
 mod mmsg;
 mod placement;
 mod pool;
@@ -44,6 +45,7 @@ pub use config::{EngineConfig, Listeners};
 pub use drain::{DrainProgress, Drained};
 pub use engine::Engine;
 pub use error::StartError;
+pub use listening::ListenerChange;
 pub use placement::Placement;
 pub use pool::SMALL_CHUNK_OCTETS;
 pub use registry::{ConnectionInfo, ConnectionKind, ConnectionState, StreamInfo};

@@ -48,8 +48,8 @@ impl Limit {
     }
 
     /// The addresses that were bound.
-    pub fn addresses(&self) -> &Listeners {
-        &self.running.addresses
+    pub fn addresses(&self) -> Listeners {
+        self.running.addresses()
     }
 }
 

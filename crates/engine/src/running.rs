@@ -7,18 +7,21 @@ use std::time::Duration;
 
 use leaseq_session::Family;
 
-use crate::accept::{self, Acceptor, CoreHandle, Listener, StopSignal};
+use crate::accept::{self, Acceptor, CoreHandle, Listener, Order, Orders, StopSignal};
 use crate::config::{EngineConfig, Listeners};
 use crate::core::{self, Clock, Command, Core, Datagrams, Signals};
 use crate::drain::{self, Drained};
 use crate::error::StartError;
 use crate::fan_out::CommitFlag;
+use crate::listening::{self, ListenerChange, Place, Served, Transport, Wanted};
 use crate::placement::{self, Placement};
 use crate::registry::Registry;
 use crate::ring;
 use crate::service::{Gate, Service};
-use crate::socket;
 use crate::stats::EngineStats;
+
+/// How long a socket that is to be closed is waited for, before what is to have its address is tried anyway.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A running set of data threads and the accept thread.
 pub(crate) struct Running<S: Service> {
@@ -26,10 +29,13 @@ pub(crate) struct Running<S: Service> {
     core_threads: Vec<JoinHandle<()>>,
     accept_thread: Option<JoinHandle<()>>,
     stop: StopSignal,
+    orders: Orders,
+    /// The sockets that requestors reach, in the order they were asked for.
+    served: Vec<Served>,
+    next_id: u64,
     pub clock: Clock,
     pub registry: Arc<Registry>,
     pub stats: Arc<EngineStats>,
-    pub addresses: Listeners,
 }
 
 impl<S: Service> Running<S> {
@@ -45,40 +51,9 @@ impl<S: Service> Running<S> {
         make: impl Fn(usize) -> S + Clone + Send + 'static,
     ) -> Result<Running<S>, StartError> {
         let clock = Clock::start();
-        let mut addresses = Listeners::default();
-        let tcp = [
-            (Family::V4, &listeners.dhcp4_tcp, &mut addresses.dhcp4_tcp),
-            (Family::V6, &listeners.dhcp6_tcp, &mut addresses.dhcp6_tcp),
-        ];
-        let mut sockets = Vec::new();
-        for (family, wanted, bound) in tcp {
-            for &address in wanted {
-                let socket = socket::listen(address)?;
-                bound.push(socket::local_address(&socket)?);
-                sockets.push(Listener { socket, family });
-            }
-        }
         let threads = placement.threads.len();
-        let mut datagrams: Vec<Vec<Datagrams>> = (0..threads).map(|_| Vec::new()).collect();
-        let udp = [
-            (Family::V4, &listeners.dhcp4_udp, &mut addresses.dhcp4_udp),
-            (Family::V6, &listeners.dhcp6_udp, &mut addresses.dhcp6_udp),
-        ];
-        let mut next = 0;
-        for (family, wanted, bound) in udp {
-            for &address in wanted {
-                let socket = socket::datagram(address)?;
-                let address = socket::local_address(&socket)?;
-                bound.push(address);
-                // Each socket has one core, so that the order of requests on it is kept.
-                datagrams[next % threads].push(Datagrams {
-                    socket: socket.into(),
-                    family,
-                    address,
-                });
-                next += 1;
-            }
-        }
+        let wanted = listening::all(listeners);
+        let ListenerChange { places, .. } = ListenerChange::prepare(&[], &wanted)?;
         let stats = Arc::new(EngineStats::default());
         let mut running = Running {
             cores: Vec::new(),
@@ -86,38 +61,37 @@ impl<S: Service> Running<S> {
             accept_thread: None,
             stop: StopSignal::new()?,
             clock,
+            orders: Orders::new()?,
             registry: Arc::default(),
             stats: stats.clone(),
-            addresses,
+            served: Vec::new(),
+            next_id: 0,
         };
         // Dropping `running` on an error ends the threads that were started.
-        for (number, (&cpu, datagrams)) in placement.threads.iter().zip(datagrams).enumerate() {
-            running.start_core(config, number, threads, cpu, datagrams, clock, make.clone())?;
+        for (number, &cpu) in placement.threads.iter().enumerate() {
+            running.start_core(config, number, threads, cpu, clock, make.clone())?;
         }
+        running.serve(places);
         let acceptor = Acceptor {
-            listeners: sockets,
+            listeners: Vec::new(),
             gate,
             cores: running.cores.clone(),
             registry: running.registry.clone(),
             stats,
             stop: running.stop.waiter(),
+            orders: running.orders.clone(),
             spare: accept::spare(),
         };
         running.accept_thread = Some(spawn("leaseq-accept".into(), move || acceptor.run())?);
         Ok(running)
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "called once, by the constructor whose part it is"
-    )]
     fn start_core(
         &mut self,
         config: &EngineConfig,
         number: usize,
         threads: usize,
         cpu: Option<usize>,
-        datagrams: Vec<Datagrams>,
         clock: Clock,
         make: impl FnOnce(usize) -> S + Send + 'static,
     ) -> Result<(), StartError> {
@@ -139,7 +113,7 @@ impl<S: Service> Running<S> {
             // The service is made here: it need not be able to move between threads.
             let core = Core::new(make(number), &config, clock, stats, commits);
             if ready.send(Ok(())).is_ok() {
-                runtime.block_on(core::run(core, receiver, datagrams));
+                runtime.block_on(core::run(core, receiver));
             }
         })?;
         self.cores.push(handle);
@@ -150,6 +124,98 @@ impl<S: Service> Running<S> {
                 source: std::io::ErrorKind::BrokenPipe.into(),
             })
         })
+    }
+
+    /// Where requestors are listened to.
+    pub fn addresses(&self) -> Listeners {
+        listening::bound(&self.served)
+    }
+
+    /// Binds what is to be listened on instead, as far as that can be done before anything is closed. Once the accept thread
+    /// has ended, nothing is changed for connections.
+    pub fn prepare_listeners(&self, listeners: &Listeners) -> Result<ListenerChange, StartError> {
+        let mut wanted = listening::all(listeners);
+        if self.accept_thread.is_none() {
+            let is_tcp = |wanted: &Wanted| wanted.transport == Transport::Tcp;
+            wanted.retain(|one| !is_tcp(one));
+            let served = self.served.iter().map(|one| one.wanted);
+            wanted.splice(..0, served.filter(is_tcp));
+        }
+        ListenerChange::prepare(&self.served, &wanted)
+    }
+
+    /// Closes what is listened on no more, and serves what is new. Connections that were accepted go on. Tells what could not
+    /// be bound in place of what it overlaps with; that stays then.
+    pub fn change_listeners(&mut self, change: ListenerChange) -> Vec<StartError> {
+        let (held, closed) = std_mpsc::channel();
+        for served in &change.removed {
+            let held = held.clone();
+            match served.core {
+                None => self.orders.give(Order::Close(served.id, held)),
+                // Fails only once the core has stopped, and closed it.
+                Some(core) => {
+                    let close = Command::CloseDatagrams(served.id, held);
+                    let _ = self.cores[core].commands.send(close);
+                }
+            }
+        }
+        drop(held);
+        // Nothing is ever sent: it ends when the last sender is dropped.
+        let _ = closed.recv_timeout(CLOSE_TIMEOUT);
+        let mut failed = Vec::new();
+        let places = change.complete(&mut failed);
+        self.serve(places);
+        failed
+    }
+
+    /// Has the threads serve these sockets, and knows them.
+    fn serve(&mut self, places: Vec<Place>) {
+        let mut served = Vec::new();
+        for place in places {
+            let opened = match place {
+                Place::Kept(kept) => {
+                    served.push(kept);
+                    continue;
+                }
+                Place::Opened(opened) => opened,
+                Place::Later(_) => continue,
+            };
+            let (id, wanted, bound) = (self.next_id, opened.wanted, opened.bound);
+            self.next_id += 1;
+            let family = wanted.family;
+            let core = match wanted.transport {
+                Transport::Tcp => {
+                    let socket = opened.into_listener();
+                    self.orders
+                        .give(Order::Listen(Listener { id, socket, family }));
+                    None
+                }
+                // Each socket has one core, so that the order of requests on it is kept.
+                Transport::Udp => {
+                    let sockets = |core: &usize| {
+                        let is_its = |one: &&Served| one.core == Some(*core);
+                        served.iter().filter(is_its).count()
+                    };
+                    let least = (0..self.cores.len()).min_by_key(sockets);
+                    if let Some(core) = least {
+                        let _ = self.cores[core].commands.send(Command::Answer(Datagrams {
+                            id,
+                            socket: opened.into_datagrams(),
+                            family,
+                            address: bound,
+                        }));
+                    }
+                    least
+                }
+            };
+            served.push(Served {
+                id,
+                wanted,
+                bound,
+                core,
+            });
+        }
+        self.served = served;
     }
 
     /// Has every core apply a change to its service.
@@ -213,6 +279,8 @@ impl<S: Service> Running<S> {
         if let Some(thread) = self.accept_thread.take() {
             join(thread);
         }
+        // Listeners that it has not taken over are closed too.
+        self.orders.withdraw();
     }
 
     /// Ends the accept thread, then all connections, then the data threads. Does nothing the second time.

@@ -85,7 +85,7 @@ impl Setup {
 
 impl Server {
     fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.running.addresses.dhcp4_tcp[0]).unwrap();
+        let stream = TcpStream::connect(self.running.addresses().dhcp4_tcp[0]).unwrap();
         stream
             .set_read_timeout(Some(Duration::from_secs(60)))
             .unwrap();
@@ -372,7 +372,7 @@ fn stopping_says_farewell_to_all() {
         &read[read.len().saturating_sub(20)..]
     );
     assert!(
-        TcpStream::connect(server.running.addresses.dhcp4_tcp[0]).is_err(),
+        TcpStream::connect(server.running.addresses().dhcp4_tcp[0]).is_err(),
         "the listener is closed"
     );
     assert_eq!(server.open.load(Ordering::SeqCst), 0);
@@ -408,7 +408,7 @@ fn a_drain_ends_connections_one_after_another() {
     // Nobody's turn comes soon, but for those that fall on the first moments.
     let slow = server.running.drain(Duration::from_secs(100_000));
     assert!(
-        TcpStream::connect(server.running.addresses.dhcp4_tcp[0]).is_err(),
+        TcpStream::connect(server.running.addresses().dhcp4_tcp[0]).is_err(),
         "the listeners are closed"
     );
     let committed = server.running.on_commit();
@@ -495,7 +495,7 @@ fn datagrams_are_answered_beside_streams() {
         .set_read_timeout(Some(Duration::from_secs(60)))
         .unwrap();
     socket
-        .connect(server.running.addresses.dhcp4_udp[0])
+        .connect(server.running.addresses().dhcp4_udp[0])
         .unwrap();
     let reader = std::thread::spawn(move || expect(&mut stream, 200 * MIB));
     for number in 0..1_000_u32 {

@@ -125,6 +125,8 @@ pub enum StoreCommand {
     Export(StoreExport),
     /// Drop superseded records from the log
     Compact(StoreDir),
+    /// Copy a store into another directory, while a server has it open too
+    Backup(StoreBackup),
 }
 
 #[derive(Debug, Args)]
@@ -132,6 +134,15 @@ pub struct StoreDir {
     /// Directory of the store
     #[arg(long, value_name = "DIR")]
     pub data_dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct StoreBackup {
+    #[command(flatten)]
+    pub dir: StoreDir,
+    /// Directory of the copy; made if it is missing, and empty otherwise
+    #[arg(long, value_name = "DIR")]
+    pub to: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! `leaseq store`: looks at a store, through the server that has it open if there is one.
 
 mod as_leasequery;
+mod backup;
 
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -31,6 +32,7 @@ pub fn run(command: &StoreCommand) -> anyhow::Result<Done> {
         StoreCommand::Verify(arguments) => verify(&arguments.data_dir),
         StoreCommand::Export(arguments) => export(arguments),
         StoreCommand::Compact(arguments) => compact(&arguments.data_dir),
+        StoreCommand::Backup(arguments) => backup::run(arguments),
     }
 }
 
@@ -116,6 +118,7 @@ pub fn stats_json(stats: &Stats) -> Value {
         "segments": stats.segments,
         "log_octets": stats.log_octets,
         "dead_octets": stats.dead_octets,
+        "dead_records": stats.dead_records,
         "index_octets": stats.index_octets(),
         "indexes": indexes,
         "recovery_ms": stats.recovery_ms,
@@ -142,7 +145,7 @@ fn table(stats: &Value) -> String {
     let mut sizes = new_table(["what", "octets"]);
     sizes.add_row(["log".to_owned(), stats["log_octets"].to_string()]);
     sizes.add_row([
-        "superseded records in it".to_owned(),
+        format!("{} superseded records in it", stats["dead_records"]),
         stats["dead_octets"].to_string(),
     ]);
     for (name, octets) in stats["indexes"].as_object().into_iter().flatten() {

@@ -14,6 +14,7 @@ fn help_of_each_command() {
         &["watch", "--help"],
         &["store", "--help"],
         &["store", "stat", "--help"],
+        &["store", "backup", "--help"],
         &["check-config", "--help"],
         &["ctl", "--help"],
         &["ctl", "close", "--help"],

@@ -4,7 +4,7 @@ mod common;
 
 use std::fs;
 use std::io::Read;
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 
 use common::{Server, leaseq, run, stderr, stdout, text};
@@ -141,16 +141,106 @@ fn what_needs_a_restart_is_named_and_times_do_not() {
     fs::write(&config, &changed).unwrap();
     assert_eq!(reload(dir.path()), "the configuration was read again\n");
     let listen = changed
-        .replace("127.0.0.1:0", "127.0.0.2:0")
         .replace("256KiB", "512KiB")
         .replace("listen = \"off\"", "listen = \"127.0.0.1:0\"");
     fs::write(&config, listen).unwrap();
     let told = reload(dir.path());
-    for key in ["store.segment-size", "dhcp4.listen-tcp", "admin.listen"] {
+    for key in ["store.segment-size", "admin.listen"] {
         let expected = format!("{key} has changed, but needs a restart");
         assert!(told.contains(&expected), "{told}");
     }
-    assert_eq!(told.lines().count(), 4, "{told}");
+    assert_eq!(told.lines().count(), 3, "{told}");
+}
+
+/// Where a server is reached now, by kind.
+fn listening(dir: &Path, kind: &str) -> Vec<String> {
+    let store = dir.join("store");
+    let arguments = [
+        "ctl",
+        "status",
+        "--format",
+        "json",
+        "--data-dir",
+        text(&store),
+    ];
+    let status: serde_json::Value = serde_json::from_str(&run(&arguments, 0)).unwrap();
+    let addresses = status["status"]["listening"][kind].as_array().unwrap();
+    addresses
+        .iter()
+        .map(|address| address.as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn addresses_are_taken_over_and_connections_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = write_config(dir.path(), "", "", "");
+    let server = start(dir.path(), &config);
+    let (v4, v6) = (server.ready("dhcp4-tcp"), server.ready("dhcp6-tcp"));
+    let mut before = TcpStream::connect(v4).unwrap();
+    // One is new, one stays, and there is UDP; the other family's is gone.
+    let written = fs::read_to_string(&config).unwrap();
+    let several = written
+        .replace(
+            "listen-tcp = [\"127.0.0.1:0\"]",
+            "reply-to = \"source\"\nlisten-tcp = [\"127.0.0.2:0\", \"127.0.0.1:0\"]\nlisten-udp = [\"127.0.0.1:0\"]",
+        )
+        .replace("listen-tcp = [\"[::1]:0\"]", "listen-tcp = []");
+    fs::write(&config, &several).unwrap();
+    assert_eq!(reload(dir.path()), "the configuration was read again\n");
+    let tcp = listening(dir.path(), "dhcp4-tcp");
+    assert_eq!((tcp.len(), &*tcp[1]), (2, v4));
+    let by_hwaddr = ["v4", "--hwaddr", "02:5e:10:00:00:01"];
+    for address in &tcp {
+        assert_eq!(count(address, &by_hwaddr), 1);
+    }
+    let udp = listening(dir.path(), "dhcp4-udp");
+    assert_eq!(count(&udp[0], &["v4", "--udp", "--ip", "198.51.100.5"]), 1);
+    assert!(TcpStream::connect(v6).is_err(), "it is closed");
+    assert_eq!(listening(dir.path(), "dhcp6-tcp"), [""; 0]);
+
+    // All addresses of a port in place of one of them, and back; UDP is gone.
+    let port = v4.rsplit(':').next().unwrap();
+    for tcp in [format!("0.0.0.0:{port}"), v4.to_owned()] {
+        let one = several
+            .replace(
+                "[\"127.0.0.2:0\", \"127.0.0.1:0\"]",
+                &format!("[\"{tcp}\"]"),
+            )
+            .replace("listen-udp = [\"127.0.0.1:0\"]", "listen-udp = []");
+        fs::write(&config, one).unwrap();
+        assert_eq!(reload(dir.path()), "the configuration was read again\n");
+        assert_eq!(listening(dir.path(), "dhcp4-tcp"), [tcp]);
+        assert_eq!(count(v4, &by_hwaddr), 1);
+    }
+    UdpSocket::bind(&udp[0]).expect("the address of a closed socket");
+
+    // An address that somebody has: nothing is changed, pools neither.
+    let owner = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = owner.local_addr().unwrap().to_string();
+    let pools = several.replace("127.0.0.2:0", &taken).replace(
+        "[dhcp6]",
+        "[[dhcp4.subnet]]\nprefix = \"192.0.2.0/29\"\n[dhcp6]",
+    );
+    let all = count(v4, &["v4", "--all"]);
+    fs::write(&config, pools).unwrap();
+    let store = dir.path().join("store");
+    let output = leaseq(&["ctl", "reload", "--data-dir", text(&store)])
+        .output()
+        .unwrap();
+    let told = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(
+        told.contains(&format!("cannot listen on TCP {taken}: "))
+            && told.contains("nothing is changed"),
+        "{told}"
+    );
+    assert_eq!(listening(dir.path(), "dhcp4-tcp"), [v4]);
+    assert_eq!(count(v4, &["v4", "--all"]), all);
+    // The first connection has seen it all.
+    before.set_nonblocking(true).unwrap();
+    let waits = before.read(&mut [0]).unwrap_err().kind();
+    assert_eq!(waits, std::io::ErrorKind::WouldBlock);
 }
 
 #[test]

@@ -13,18 +13,22 @@ use rustix::process::{Pid, Signal, kill_process};
 struct Service {
     process: Child,
     told: UnixDatagram,
-    _dir: tempfile::TempDir,
+    dir: Option<tempfile::TempDir>,
 }
 
 impl Service {
     fn start(watchdog: Option<Duration>) -> Service {
-        let dir = tempfile::tempdir().unwrap();
+        Service::start_in(tempfile::tempdir().unwrap(), watchdog, &[])
+    }
+
+    fn start_in(dir: tempfile::TempDir, watchdog: Option<Duration>, arguments: &[&str]) -> Service {
         let (config, socket) = (dir.path().join("leaseq.toml"), dir.path().join("notify"));
         std::fs::write(
             &config,
             "[dhcp4]\nlisten-tcp = [\"127.0.0.1:0\"]\n[dhcp6]\nlisten-tcp = []\n[admin]\nlisten = \"127.0.0.1:0\"\n",
         )
         .unwrap();
+        let _ = std::fs::remove_file(&socket);
         let told = UnixDatagram::bind(&socket).unwrap();
         told.set_read_timeout(Some(Duration::from_secs(60)))
             .unwrap();
@@ -37,6 +41,7 @@ impl Service {
             text(&store),
         ]);
         command
+            .args(arguments)
             .env("NOTIFY_SOCKET", &socket)
             .env_remove("WATCHDOG_PID")
             .env_remove("WATCHDOG_USEC");
@@ -51,8 +56,15 @@ impl Service {
         Service {
             process,
             told,
-            _dir: dir,
+            dir: Some(dir),
         }
+    }
+
+    /// Kills it; its directory is left.
+    fn kill(mut self) -> tempfile::TempDir {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        self.dir.take().unwrap()
     }
 
     fn signal(&self, signal: Signal) {
@@ -66,6 +78,21 @@ impl Service {
             .trim_end()
             .to_owned()
     }
+
+    /// The next message that is not about what a server that serves is doing.
+    fn next_step(&self) -> String {
+        loop {
+            let message = self.next();
+            if !message.starts_with("STATUS=") || message.contains('\n') {
+                return message;
+            }
+        }
+    }
+
+    /// Waits for this status.
+    fn wait_for_status(&self, text: &str) {
+        while self.next() != format!("STATUS={text}") {}
+    }
 }
 
 impl Drop for Service {
@@ -78,17 +105,49 @@ impl Drop for Service {
 #[test]
 fn a_start_a_reload_and_a_stop_are_told() {
     let mut service = Service::start(None);
-    assert_eq!(service.next(), "READY=1");
+    assert_eq!(service.next_step(), "READY=1");
     service.signal(Signal::HUP);
-    let reloading = service.next();
+    let reloading = service.next_step();
     assert!(
         reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="),
         "{reloading}"
     );
-    assert_eq!(service.next(), "READY=1");
+    assert_eq!(service.next_step(), "READY=1");
     service.signal(Signal::TERM);
-    assert_eq!(service.next(), "STOPPING=1");
+    // The time that connections are given to end, and two minutes.
+    assert_eq!(
+        service.next_step(),
+        "STOPPING=1\nSTATUS=ending feeds and connections\nEXTEND_TIMEOUT_USEC=125000000"
+    );
+    assert_eq!(
+        service.next(),
+        "STATUS=closing the store\nEXTEND_TIMEOUT_USEC=120000000"
+    );
     assert!(service.process.wait().unwrap().success());
+}
+
+#[test]
+fn what_a_server_does_is_told_while_it_reads_its_store_serves_and_drains() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = Service::start_in(dir, None, &["--sample", "200000"]);
+    service.wait_for_status("200000 bindings, no feeds");
+    // Without a checkpoint the whole log is read.
+    let service = Service::start_in(service.kill(), None, &[]);
+    let reading = service.next();
+    let (status, more_time) = reading.split_once('\n').expect("two words");
+    let percent = status
+        .strip_prefix("STATUS=reading the log: ")
+        .and_then(|rest| rest.strip_suffix(" %")?.parse::<u32>().ok());
+    assert!(
+        percent.is_some_and(|percent| (1..100).contains(&percent)),
+        "{reading}"
+    );
+    assert_eq!(more_time, "EXTEND_TIMEOUT_USEC=120000000");
+    service.wait_for_status("200000 bindings, no feeds");
+    let store = service.dir.as_ref().unwrap().path().join("store");
+    let drain = ["ctl", "drain", "--over", "0s", "--data-dir", text(&store)];
+    assert!(leaseq(&drain).output().unwrap().status.success());
+    service.wait_for_status("draining, 0 of 0 connections left; 200000 bindings, no feeds");
 }
 
 #[test]

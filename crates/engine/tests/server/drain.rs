@@ -36,7 +36,7 @@ fn hundreds_of_streams_are_told_their_end() {
         .for_each(|stream| stream.send(&active4(5, None)));
     sixth.iter_mut().for_each(|stream| stream.send(&active6(6)));
     server.until_streams(2 * OF_EACH as u64);
-    let addresses = server.engine.addresses().clone();
+    let addresses = server.engine.addresses();
     let drained = server.engine.drain(FAR);
     for address in [addresses.dhcp4_tcp[0], addresses.dhcp6_tcp[0]] {
         assert!(

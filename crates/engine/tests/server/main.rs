@@ -4,5 +4,6 @@ mod blocked;
 mod bulk;
 mod drain;
 mod limits;
+mod listeners;
 mod streams;
 mod support;

@@ -63,7 +63,9 @@ impl Admin {
     /// Listens, and answers from its own thread; at first that the server recovers.
     pub fn start(address: SocketAddr) -> anyhow::Result<Admin> {
         let listener = TcpListener::bind(address)
-            .with_context(|| format!("the admin HTTP cannot listen on {address}"))?;
+            .with_context(|| {
+                format!("the admin HTTP cannot listen on {address} (admin.listen names another address, or \"off\")")
+            })?;
         listener
             .set_nonblocking(true)
             .context("the admin HTTP cannot be set up")?;

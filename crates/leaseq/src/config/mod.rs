@@ -157,22 +157,6 @@ impl Config {
             ("store.group-interval", format!("{group_interval:?}")),
             ("store.segment-size", format!("{segment_size:?}")),
             ("engine.cores", format!("{:?}", self.engine.cores)),
-            (
-                "dhcp4.listen-tcp",
-                format!("{:?}", self.listeners.dhcp4_tcp),
-            ),
-            (
-                "dhcp4.listen-udp",
-                format!("{:?}", self.listeners.dhcp4_udp),
-            ),
-            (
-                "dhcp6.listen-tcp",
-                format!("{:?}", self.listeners.dhcp6_tcp),
-            ),
-            (
-                "dhcp6.listen-udp",
-                format!("{:?}", self.listeners.dhcp6_udp),
-            ),
             ("admin.listen", format!("{:?}", self.admin)),
             ("control.socket", format!("{:?}", self.control)),
         ]

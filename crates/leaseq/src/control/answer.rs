@@ -67,6 +67,15 @@ impl<W: Write> Answer<W> {
         writeln!(self.0, "{object}")
     }
 
+    /// An object that announces octets, and these after its line.
+    pub fn octets(&mut self, announced: &impl Serialize, octets: &[u8]) -> io::Result<()> {
+        let line = serde_json::to_string(announced)?;
+        writeln!(self.0, "{line}")?;
+        octets
+            .chunks(WRITE_SIZE)
+            .try_for_each(|part| self.0.write_all(part))
+    }
+
     /// Lines as they are; each has its end.
     pub fn lines(&mut self) -> &mut impl Write {
         &mut self.0

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::answer::{Answer, End};
 use super::status::{connection as connection_json, status};
-use super::{Controlled, Request};
+use super::{Controlled, Request, backup};
 use crate::serve::Order;
 use crate::store;
 
@@ -48,6 +48,7 @@ pub fn obey(
             store::write_leases(&view, answer.lines())?;
             End::done()
         }
+        Request::Backup {} => backup::send(&controlled.store.reader(), answer)?,
     };
     answer.end(&end)
 }
@@ -82,9 +83,12 @@ fn reload(controlled: &Controlled, answer: &mut Answer<impl Write>) -> io::Resul
         return Ok(End::failed("the server is stopping"));
     }
     match replied.recv() {
-        Ok(Ok(needs_restart)) => {
-            for key in needs_restart {
+        Ok(Ok(reloaded)) => {
+            for key in reloaded.needs_restart {
                 answer.object(&json!({ "needs_restart": key }))?;
+            }
+            for error in reloaded.failed {
+                answer.object(&json!({ "failed": error }))?;
             }
             Ok(End::done())
         }

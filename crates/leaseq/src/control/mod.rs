@@ -7,12 +7,14 @@
 //! its own, so that an export that takes minutes holds nobody else up.
 
 mod answer;
+mod backup;
 mod commands;
 mod listener;
 mod request;
 mod status;
 
 pub use answer::End;
+pub use backup::BackupPart;
 pub use listener::{Control, Location};
 pub use request::{MAX_REQUEST, Request};
 

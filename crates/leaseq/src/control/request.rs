@@ -37,6 +37,8 @@ pub enum Request {
     Stat {},
     /// All leases, as `store export` writes them.
     Export {},
+    /// The log as it is, to be written as another store.
+    Backup {},
 }
 
 impl Request {

@@ -1,6 +1,6 @@
 //! The asking side of the control socket.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -69,19 +69,36 @@ impl Client {
         request: &Request,
         mut line: impl FnMut(&str) -> anyhow::Result<()>,
     ) -> anyhow::Result<Map<String, Value>> {
+        self.ask_with_octets(request, |read, _| line(read))
+    }
+
+    /// As [`Client::ask`], for an answer in which octets follow lines: `line` is to read as many as the line says.
+    pub fn ask_with_octets(
+        &mut self,
+        request: &Request,
+        mut line: impl FnMut(&str, &mut dyn Read) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Map<String, Value>> {
         let failed = |socket: &Path| format!("the server behind {} has gone", socket.display());
         self.stream
             .write_all(request.line().as_bytes())
             .with_context(|| failed(&self.socket))?;
-        for read in BufReader::with_capacity(1 << 16, &self.stream).lines() {
-            let read = read.with_context(|| failed(&self.socket))?;
-            match End::parse(&read) {
-                None => line(&read)?,
+        let mut answer = BufReader::with_capacity(1 << 16, &self.stream);
+        let mut read = String::new();
+        loop {
+            read.clear();
+            let octets = answer
+                .read_line(&mut read)
+                .with_context(|| failed(&self.socket))?;
+            if octets == 0 {
+                anyhow::bail!("{} before it had answered", failed(&self.socket));
+            }
+            let read = read.trim_end_matches('\n');
+            match End::parse(read) {
+                None => line(read, &mut answer)?,
                 Some(End::Done { result }) => return Ok(result),
                 Some(End::Failed { error }) => anyhow::bail!("{error}"),
             }
         }
-        anyhow::bail!("{} before it had answered", failed(&self.socket))
     }
 }
 

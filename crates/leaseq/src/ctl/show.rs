@@ -31,7 +31,7 @@ pub fn text(
             plain(&result["before"]),
             plain(&result["after"])
         ),
-        Request::Verify {} | Request::Stat {} | Request::Export {} => {
+        Request::Verify {} | Request::Stat {} | Request::Export {} | Request::Backup {} => {
             anyhow::bail!("`leaseq store` prints this")
         }
     })
@@ -173,10 +173,11 @@ fn status_text(status: &Value) -> String {
     );
     let _ = write!(
         text,
-        "\nlog          {} octets in {} segments, {} octets superseded",
+        "\nlog          {} octets in {} segments, {} octets of {} records superseded",
         plain(&store["log_octets"]),
         plain(&store["segments"]),
-        plain(&store["dead_octets"])
+        plain(&store["dead_octets"]),
+        plain(&store["dead_records"])
     );
     if let Value::Object(listening) = &status["listening"] {
         for (kind, addresses) in listening {
@@ -221,14 +222,19 @@ pub fn progress(object: &Value) -> String {
 
 fn reload_text(objects: &[Value]) -> String {
     let mut text = "the configuration was read again".to_owned();
-    for key in objects
-        .iter()
-        .filter_map(|object| object["needs_restart"].as_str())
-    {
+    let told = |member: &'static str| {
+        objects
+            .iter()
+            .filter_map(move |object| object[member].as_str())
+    };
+    for key in told("needs_restart") {
         let _ = write!(
             text,
             "\n{key} has changed, but needs a restart to take effect"
         );
+    }
+    for error in told("failed") {
+        let _ = write!(text, "\nnot done: {error}");
     }
     text
 }
@@ -265,5 +271,7 @@ mod tests {
     fn a_reload_names_what_needs_a_restart() {
         let told = reload_text(&[json!({"needs_restart": "engine.cores"})]);
         assert!(told.ends_with("\nengine.cores has changed, but needs a restart to take effect"));
+        let told = reload_text(&[json!({"failed": "cannot listen"})]);
+        assert!(told.ends_with("again\nnot done: cannot listen"), "{told}");
     }
 }

@@ -26,9 +26,10 @@ impl Feeds {
         Ok(feeds)
     }
 
-    /// Ends feeds that are no longer configured, or otherwise, and starts those that are new. One that cannot be started is
-    /// told, and the others go on.
-    pub fn reload(&self, settings: &[Settings]) {
+    /// Ends feeds that are no longer configured, or otherwise, and starts those that are new. Tells why one cannot be started;
+    /// the others go on.
+    pub fn reload(&self, settings: &[Settings]) -> Vec<String> {
+        let mut failed = Vec::new();
         let (kept, ended): (Vec<_>, Vec<_>) = std::mem::take(&mut *self.lock())
             .into_iter()
             .partition(|(running, _)| settings.contains(running));
@@ -49,8 +50,10 @@ impl Feeds {
             if let Err(error) = self.start_one(settings) {
                 let error = anyhow::Error::new(error);
                 tracing::error!(id = "feed-not-started", "{error:#}");
+                failed.push(format!("{error:#}"));
             }
         }
+        failed
     }
 
     /// What each feed tells about itself, in the order they were started.

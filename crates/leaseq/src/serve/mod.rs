@@ -2,15 +2,17 @@
 
 mod disk;
 mod feeds;
+mod manager;
 mod ready;
 mod reload;
 mod watchdog;
 
+use std::cell::Cell;
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use leaseq_engine::Engine;
@@ -28,11 +30,13 @@ use crate::{progress, sample};
 
 use disk::DiskWatch;
 pub use feeds::Feeds;
+use manager::StatusWatch;
+pub use reload::Reloaded;
 
 /// What the server is told to do while it serves, by a signal or through the control socket.
 pub enum Order {
-    /// Read the configuration again; whoever waits is told which keys need a restart, or why nothing was changed.
-    Reload(Option<Sender<Result<Vec<&'static str>, String>>>),
+    /// Read the configuration again; whoever waits is told what came of it, or why nothing was changed.
+    Reload(Option<Sender<Result<Reloaded, String>>>),
     /// Stop, for this reason.
     Stop(String),
 }
@@ -56,10 +60,10 @@ pub fn run(arguments: &cli::Serve) -> anyhow::Result<Done> {
     for order in ordered {
         match order {
             Order::Reload(reply) => {
-                ready::tell_reloading();
+                manager::tell_reloading();
                 let file = arguments.config.as_deref();
                 let reloaded = reload::reload(file, overrides, &config, &server, &watch);
-                ready::tell_ready();
+                manager::tell_ready();
                 if let Some(reply) = reply {
                     // Fails if whoever asked has gone.
                     let _ = reply.send(reloaded);
@@ -120,6 +124,8 @@ struct Server {
     feeds: Arc<Feeds>,
     admin: Option<admin::Admin>,
     control: Option<Control>,
+    status: StatusWatch,
+    shutdown_timeout: Cell<Duration>,
 }
 
 impl Server {
@@ -163,6 +169,8 @@ impl Server {
         if let Some(admin) = &admin {
             admin.watched().serve(served.clone());
         }
+        let status = StatusWatch::start(served.clone())
+            .context("the thread that tells the status cannot be started")?;
         let controlled = Controlled {
             served,
             store: Arc::clone(&store),
@@ -175,10 +183,12 @@ impl Server {
             feeds,
             admin,
             control,
+            status,
+            shutdown_timeout: Cell::new(config.engine.shutdown_timeout),
         };
         server.tell_ready(recovered_ms)?;
         if samples {
-            for command in sample::commands(server.engine.addresses()) {
+            for command in sample::commands(&server.engine.addresses()) {
                 eprintln!("try: {command}");
             }
         }
@@ -190,7 +200,7 @@ impl Server {
         let bindings = stats.v4.bindings() + stats.v6.bindings();
         let admin = self.admin.as_ref().map(admin::Admin::address);
         let line = ready::line(
-            self.engine.addresses(),
+            &self.engine.addresses(),
             admin,
             &self.feeds.listens(),
             bindings,
@@ -200,14 +210,21 @@ impl Server {
         writeln!(out, "{line}")
             .and_then(|()| out.flush())
             .context("the ready line cannot be written")?;
-        ready::tell_ready();
+        manager::tell_ready();
         tracing::info!(id = "serve-ready", bindings, recovered_ms, "serving");
         Ok(())
     }
 
+    /// For connections that end from now on.
+    fn set_shutdown_timeout(&self, timeout: Duration) {
+        self.engine.set_shutdown_timeout(timeout);
+        self.shutdown_timeout.set(timeout);
+    }
+
     /// Feeds first, so that what was acknowledged is all there is; then running queries, then the store.
     fn stop(self) -> anyhow::Result<()> {
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        self.status.stop();
+        manager::tell_stopping("ending feeds and connections", self.shutdown_timeout.get());
         if let Some(admin) = &self.admin {
             admin.watched().stop();
         }
@@ -219,16 +236,19 @@ impl Server {
         if let Some(control) = self.control {
             control.stop();
         }
+        manager::tell_step("closing the store");
         self.store.stop().context("the store cannot be closed")?;
         tracing::info!(id = "serve-stopped", "stopped");
         Ok(())
     }
 }
 
-/// What is called while the store is opened: it shows a bar, and tells the admin HTTP.
+/// What is called while the store is opened: it shows a bar, and tells the admin HTTP and the service manager.
 fn tell_progress(recovery: Option<Arc<Recovery>>) -> Arc<dyn Fn(LoadProgress) + Send + Sync> {
     let bar = progress::of_opening();
+    let opening = manager::Opening::default();
     Arc::new(move |progress| {
+        opening.note(progress);
         if let Some(recovery) = &recovery {
             recovery.note(progress);
         }

@@ -1,27 +1,13 @@
-//! Telling that the server is ready: the line that says where it listens, and a word to systemd.
+//! The line that says that the server is ready, and where it listens.
 
 use std::fmt::{Display, Write as _};
 use std::net::SocketAddr;
 
 use leaseq_engine::Listeners;
 use leaseq_feed::socket::Address;
-use sd_notify::NotifyState;
 
 /// What is written for a kind that nothing listens for.
 const NONE: &str = "-";
-
-/// Tells systemd; without systemd there is nobody to tell.
-pub fn tell_ready() {
-    let _ = sd_notify::notify(&[NotifyState::Ready]);
-}
-
-/// Tells systemd that a reload begins; [`tell_ready`] ends it.
-pub fn tell_reloading() {
-    // Both in one message, as a unit of type notify-reload needs it.
-    if let Ok(began) = NotifyState::monotonic_usec_now() {
-        let _ = sd_notify::notify(&[NotifyState::Reloading, began]);
-    }
-}
 
 /// The line, without its line end. Several addresses of a kind are separated by commas.
 pub fn line(

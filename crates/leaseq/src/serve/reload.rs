@@ -9,17 +9,27 @@ use super::Server;
 use crate::config::{Config, Overrides};
 use crate::tls::Watch;
 
-/// Takes over limits, requestors, certificates and what sessions send, for connections to come; pools, links, times and feeds
-/// at once; names what cannot change; a bad file, of the configuration or of TLS, changes nothing.
+/// What came of a reload.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Reloaded {
+    /// Keys that have changed, but need a restart.
+    pub needs_restart: Vec<&'static str>,
+    /// What could not be done although the rest was.
+    pub failed: Vec<String>,
+}
+
+/// Takes over limits, requestors, certificates and what sessions send, for connections to come; addresses, pools, links, times
+/// and feeds at once; names what cannot change; a bad file, of the configuration or of TLS, or an address that cannot be
+/// listened on, changes nothing.
 ///
-/// Gives the keys whose change needs a restart; an error says why nothing was changed.
+/// An error says why nothing was changed.
 pub fn reload(
     file: Option<&Path>,
     overrides: Overrides,
     started_with: &Config,
     server: &Server,
     watch: &Watch,
-) -> Result<Vec<&'static str>, String> {
+) -> Result<Reloaded, String> {
     let Some(file) = file else {
         let reason = "there is no configuration file to read again";
         tracing::warn!(id = "reload-no-file", "{reason}");
@@ -32,7 +42,10 @@ pub fn reload(
         tracing::warn!(id = "config-warning", "{warning}");
     }
     // What can fail comes first.
-    let store = &server.store;
+    let (store, engine) = (&server.store, &server.engine);
+    let listeners = engine
+        .prepare_listeners(&config.listeners)
+        .map_err(refused)?;
     let change = store
         .change_topology(config.topology.clone())
         .map_err(refused)?;
@@ -47,8 +60,16 @@ pub fn reload(
             "this key has changed, but needs a restart to take effect"
         );
     }
-    let engine = &server.engine;
-    engine.set_shutdown_timeout(config.engine.shutdown_timeout);
+    let failed = engine.change_listeners(listeners);
+    let mut failed: Vec<String> = failed.iter().map(ToString::to_string).collect();
+    for error in &failed {
+        tracing::error!(
+            id = "reload-not-listening",
+            error,
+            "an address cannot be listened on; what was listened on in its place still is"
+        );
+    }
+    server.set_shutdown_timeout(config.engine.shutdown_timeout);
     engine.reload(config.settings);
     if change.links {
         // What they were told of links does not hold any more.
@@ -58,10 +79,13 @@ pub fn reload(
         );
         engine.end_connections(Family::V6);
     }
-    server.feeds.reload(&config.feeds);
+    failed.extend(server.feeds.reload(&config.feeds));
     watch.replace(config.certificates);
     tracing::info!(id = "reload-done", file = %file.display(), "the configuration was read again");
-    Ok(needs_restart)
+    Ok(Reloaded {
+        needs_restart,
+        failed,
+    })
 }
 
 fn refused(error: impl Display) -> String {

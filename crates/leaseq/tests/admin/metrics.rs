@@ -83,6 +83,7 @@ fn what_happened_is_counted() {
     assert!(value("process_resident_memory_bytes ") > 1e6);
     assert!(value("process_open_fds ") < value("process_max_fds "));
     assert!(value("leaseq_store_disk_free_octets ") > 0.0);
+    assert!(value("leaseq_store_dead_records ") <= value("leaseq_store_dead_octets "));
     let batches = value("leaseq_store_batches_total ");
     assert!(batches > 0.0);
     assert_eq!(value("leaseq_store_commit_seconds_count "), batches);

@@ -63,6 +63,8 @@ fn size(stats: &Stats) -> Vec<Metric> {
             "octets of superseded records in the log",
         )
         .with(stats.dead_octets),
+        Metric::gauge("store_dead_records", "superseded records in the log")
+            .with(stats.dead_records),
         Metric::gauge("store_segments", "segments of the log").with(stats.segments),
     ]
 }

@@ -269,7 +269,7 @@ function store(status) {
     ["A commit takes", took === null ? "–" : took.toFixed(took < 10 ? 2 : 0) + " ms"],
     ["Records", count(told.sequence)],
     ["Log", `${octets(told.log_octets)} in ${count(told.segments)} ${told.segments === 1 ? "segment" : "segments"}`],
-    ["Superseded", `${octets(told.dead_octets)} (${dead} %)`],
+    ["Superseded", `${count(told.dead_records)} records, ${octets(told.dead_octets)} (${dead} %)`],
     ["Indexes", octets(told.index_octets)],
     ["Held leases", count(told.held), told.held ? "warn-text" : "zero"],
     ["Failed commits", count(told.failed_batches), told.failed_batches ? "bad-text" : "zero"],

@@ -41,7 +41,7 @@ fn add_served(status: &mut Value, served: &Served, listed: Listed) {
     let connections = served.engine.connections();
     let stats = served.reader.stats();
     status["recovered_ms"] = json!(u64::try_from(served.recovered_ms).unwrap_or(u64::MAX));
-    status["listening"] = listening(served.engine.addresses());
+    status["listening"] = listening(&served.engine.addresses());
     status["store"] = store(served, &stats);
     status["feeds"] = feeds(served).into();
     status["traffic"] = traffic::json(&served.engine);
