@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::anew::Anew;
 use crate::event::State;
 use crate::index::{
     ExpiryQueue, GroupsWriter, Hasher, IdListWriter, IndexRange4, KeyIndexWriter, PostingsWriter,
@@ -39,6 +40,8 @@ pub(crate) struct Indexes {
     pub(crate) links: LinksWriter,
     /// How often the links were numbered anew.
     pub(crate) links_generation: u8,
+    /// What is being made for another configuration.
+    pub(crate) anew: Option<Box<Anew>>,
     /// Slots of ACTIVE bindings by the end of their lease.
     pub(crate) expiry: ExpiryQueue,
     /// Slots of ended bindings by the time when `history` has passed.
@@ -170,6 +173,7 @@ impl Indexes {
             relay_id6: postings(),
             links: LinksWriter::new(&topology.links6, hasher.clone()),
             links_generation: 0,
+            anew: None,
             expiry: ExpiryQueue::new(now),
             forget: ExpiryQueue::new(now),
             walks: WalksWriter::new(),
@@ -313,6 +317,7 @@ impl Indexes {
                 .insert(self.hasher.key4(bind.vpn().vss(), bind.address()), slot);
             self.outside.insert(slot);
         }
+        self.entered4(bind, slot);
     }
 
     pub(crate) fn postings4(&self, value: Value4) -> &PostingsWriter {
@@ -408,6 +413,7 @@ impl Indexes {
         if !in_range {
             self.outside.remove(slot);
         }
+        self.left4(old, slot);
         // One that is in a range now may have been outside before the ranges changed.
         self.keys
             .remove(self.hasher.key4(old.vpn().vss(), old.address()), slot);

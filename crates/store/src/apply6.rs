@@ -100,6 +100,7 @@ impl Indexes {
             _ if lease.duid().is_empty() => None,
             _ => self.group6(log, lease, link),
         };
+        self.changing6(log, old.as_ref(), slot);
         // The position first: whoever meets the slot in its new group then reads with which record it came there.
         let old_pos = self.slots.pos(slot);
         self.slots.set_pos(slot, pos.raw());
@@ -122,6 +123,7 @@ impl Indexes {
                 self.join_group(log, group, link, slot, lease)?;
             }
         }
+        self.changed6(log, lease, slot);
         if lease.prefix_len() < 128 {
             self.prefix_lengths.add(lease.prefix_len());
         }
@@ -223,7 +225,7 @@ impl Indexes {
     }
 
     /// Takes a slot out of its group; `old` is the record that it had there. The last one takes the group off all lists.
-    fn leave_group(&mut self, log: &Segments, slot: u32, old: Option<&Bind6<'_>>) {
+    pub(crate) fn leave_group(&mut self, log: &Segments, slot: u32, old: Option<&Bind6<'_>>) {
         let (Some((group, was_last)), Some(old)) = (self.groups.remove(slot), old) else {
             return;
         };
@@ -242,6 +244,7 @@ impl Indexes {
 
     /// Removes a lease whose end compaction has dropped, and gives back its slot.
     pub(crate) fn drop6(&mut self, log: &Segments, slot: u32, old: &Bind6<'_>) {
+        self.changing6(log, Some(old), slot);
         self.leave_group(log, slot, Some(old));
         self.keys.remove(
             self.hasher

@@ -7,6 +7,7 @@
 //!
 //! The files are described in `docs/store-format.md`.
 
+mod anew;
 mod apply;
 mod apply6;
 mod backup;

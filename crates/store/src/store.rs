@@ -165,8 +165,8 @@ impl Store {
         self.ask(Command::Compact)
     }
 
-    /// Gives all bindings their places by another configuration of ranges and links, and waits until that is done. Events
-    /// wait meanwhile. On an error nothing is changed.
+    /// Gives all bindings their places by another configuration of ranges and links, and waits until that is done. Events go on
+    /// to be stored meanwhile, and what is read is by the old configuration until all are done. On an error nothing is changed.
     ///
     /// A walk goes on over what was configured when it began. When links have changed, each [`crate::LinkId`] of before is
     /// that of no link any more: queries and streams that hold one are to be ended.

@@ -323,3 +323,136 @@ fn a_compaction_after_a_change_drops_ends_from_where_they_are() {
     assert!(view.configured4(&Vpn::GLOBAL, [10, 0, 0, 25].into()));
     assert_eq!(opened.verify().problems, Vec::<String>::new());
 }
+
+/// All that walks over ranges and relay agents tell.
+fn everything(store: &Store) -> (Vec<String>, Vec<String>) {
+    assert_eq!(store.verify().problems, Vec::<String>::new());
+    let view = store.reader().view();
+    let all = walk_all4(&view, &VpnSelect::All).into_iter();
+    let mut fourth: Vec<String> = all
+        .map(|(vpn, address, bound)| format!("{vpn:?} {address} {bound:?}"))
+        .collect();
+    fourth.sort();
+    let mut sixth = Vec::new();
+    for relay in 0..12 {
+        let relay_id = [b'R', relay];
+        for (link, members) in walk6(&view, Selector6::RelayId(&relay_id), &VpnSelect::All, None) {
+            let mut members: Vec<String> = members
+                .iter()
+                .map(|lease| format!("{} {:?}", lease.address, lease.duid))
+                .collect();
+            members.sort();
+            sixth.push(format!("{relay} {:?} {members:?}", view.link_address(link)));
+        }
+    }
+    sixth.sort();
+    (fourth, sixth)
+}
+
+#[test]
+fn changes_go_on_while_places_are_made_anew() {
+    const HOSTS: u32 = 8_000;
+    let mut fixture = Fixture::new();
+    fixture.options.segment_size = 1 << 20;
+    fixture.options.history = std::time::Duration::from_secs(1);
+    let opened = fixture.open();
+    let lease4 = |host: u32, client: u8, relay| {
+        let [.., high, low] = host.to_be_bytes();
+        active4([10, 0, high, low], client, relay)
+    };
+    let address6 = |host: u32| format!("2001:db8:{:x}::{host:x}", host % 12);
+    let lease6 = |host: u32, client: u8, relay| active6(&address6(host), client, relay);
+    for first in (0..HOSTS).step_by(500) {
+        let hosts = first..first + 500;
+        let fourth = hosts.clone().map(|host| lease4(host, host as u8, 1).into());
+        let sixth = hosts.map(|host| lease6(host, host as u8, (host % 12) as u8).into());
+        store(&opened, fourth.chain(sixth).collect());
+    }
+    let mut many = other();
+    many.ranges4
+        .push(range(Vpn::GLOBAL, [10, 0, 3, 0], [10, 0, 30, 0]));
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let is_done = || done.load(std::sync::atomic::Ordering::SeqCst);
+    let committed = std::sync::atomic::AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut state = 1_u64;
+            let mut random = |below: u32| {
+                state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+                (state >> 33) as u32 % below
+            };
+            for round in 0.. {
+                if is_done() {
+                    return;
+                }
+                let mut batch: Vec<Event> = Vec::new();
+                for _ in 0..40 {
+                    let (host, client) = (random(HOSTS + 2_000), random(250) as u8);
+                    let relay = random(12) as u8;
+                    batch.push(match random(5) {
+                        0 => Event4::new(lease4(host, 0, 0).address, State::Released).into(),
+                        1 => Event6::new(address6(host).parse().unwrap(), State::Released).into(),
+                        2 => lease4(host, client, relay).into(),
+                        _ => lease6(host, client, relay).into(),
+                    });
+                }
+                store(&opened, batch);
+                committed.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                fixture.clock.advance(1_000);
+                // Ends that are old enough go, and give their slots to others.
+                if round % 16 == 15 {
+                    opened.compact_now().unwrap();
+                }
+            }
+        });
+        for round in 0..6 {
+            let before = committed.load(std::sync::atomic::Ordering::SeqCst);
+            let topology = if round % 2 == 0 {
+                many.clone()
+            } else {
+                topology()
+            };
+            opened.change_topology(topology).unwrap();
+            // Not everything waited for it.
+            while committed.load(std::sync::atomic::Ordering::SeqCst) < before + 4 {
+                std::thread::yield_now();
+            }
+        }
+        opened.change_topology(many.clone()).unwrap();
+        done.store(true, std::sync::atomic::Ordering::SeqCst);
+    });
+    let expected = everything(&opened);
+    assert!(expected.0.len() > 6_000 && expected.1.len() > 1_000);
+    drop(opened);
+    // As if it had been opened with it.
+    fixture.topology = many;
+    let again = fixture.open();
+    assert!(!again.reader().stats().from_checkpoint);
+    assert!(everything(&again) == expected);
+}
+
+#[test]
+fn one_change_comes_after_the_other_and_a_stop_ends_them() {
+    let (_kept, expected) = opened_with(other());
+    let (_fixture, opened) = opened_with(topology());
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| opened.change_topology(other()).unwrap());
+            scope.spawn(|| opened.change_topology(topology()).unwrap());
+        }
+    });
+    opened.change_topology(other()).unwrap();
+    assert_eq!(told(&opened), told(&expected));
+    std::thread::scope(|scope| {
+        let changing = scope.spawn(|| opened.change_topology(topology()));
+        opened.stop().unwrap();
+        let ended = changing.join().unwrap();
+        assert!(
+            matches!(
+                ended,
+                Ok(_) | Err(TopologyChangeError::Commit(CommitError::Stopped))
+            ),
+            "{ended:?}"
+        );
+    });
+}

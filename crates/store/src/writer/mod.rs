@@ -63,6 +63,7 @@ pub(crate) struct Writer {
     batch_open: bool,
     answers: Vec<(Answer, Committed)>,
     compaction: compaction::State,
+    topology_change: topology::State,
 }
 
 /// A submission whose events are being resolved.
@@ -106,6 +107,7 @@ impl Writer {
             batch_open: false,
             answers: Vec::new(),
             compaction: compaction::State::default(),
+            topology_change: topology::State::default(),
         }
     }
 
@@ -115,7 +117,12 @@ impl Writer {
         let mut next_tick = Instant::now();
         loop {
             let control = Arc::clone(&self.control);
-            control.queue.take(next_tick, &mut commands);
+            // With something to go on with, what has come is taken and nothing is waited for.
+            let until = match self.is_changing_topology() {
+                true => Instant::now(),
+                false => next_tick,
+            };
+            control.queue.take(until, &mut commands);
             if !self.group_interval.is_zero() && !commands.is_empty() {
                 std::thread::sleep(self.group_interval);
                 control.queue.take(Instant::now(), &mut commands);
@@ -128,6 +135,7 @@ impl Writer {
                 self.obey(command);
             }
             let _ = self.commit();
+            self.go_on_changing_topology();
             if Instant::now() >= next_tick {
                 let _ = self.tick();
                 next_tick = Instant::now() + TICK;
@@ -151,7 +159,7 @@ impl Writer {
                 let _ = self.commit();
                 self.compacted();
             }
-            Command::Topology(topology, done) => done(self.change_topology(&topology)),
+            Command::Topology(topology, done) => self.change_topology(*topology, done),
             Command::Times {
                 history,
                 grace,
@@ -503,6 +511,7 @@ impl Writer {
             }
         }
         let stored = self.commit();
+        self.end_topology_changes();
         let compacted = self.end_compaction();
         if !checkpoint || self.log.read_only().is_some() {
             return Ok(());

@@ -1,49 +1,128 @@
 //! Taking over a changed configuration of ranges and links while the store is open.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::Writer;
 use crate::apply::Indexes;
 use crate::checkpoint;
-use crate::index::{GroupsWriter, IdListWriter, PostingsWriter};
-use crate::keys::Keys;
-use crate::links::LinksWriter;
-use crate::log::Segments;
-use crate::places::{GENERATIONS, Places};
-use crate::shared::range_vpn;
+use crate::error::CommitError;
+use crate::places::Places;
+use crate::queue::TopologyDone;
 use crate::store::{TopologyChange, TopologyChangeError};
-use crate::topology::{LinkConfig, Range4, Topology};
+use crate::topology::Topology;
+
+/// Slots that are given their places between two batches: what each takes is about a microsecond.
+const SLOTS_IN_A_TURN: u32 = 4_096;
+
+/// A change under way, and those that wait for it.
+#[derive(Default)]
+pub(super) struct State {
+    running: Option<Change>,
+    waiting: VecDeque<(Topology, TopologyDone)>,
+}
+
+struct Change {
+    topology: Topology,
+    what: TopologyChange,
+    done: TopologyDone,
+}
 
 impl Writer {
-    /// Gives all bindings their places by another topology. What was published before stays as it is for those who look at
-    /// it. On an error nothing is changed.
-    pub(super) fn change_topology(
+    /// Begins to give all bindings their places by another topology, or does so after the change that is under way.
+    pub(super) fn change_topology(&mut self, topology: Topology, done: TopologyDone) {
+        let state = &mut self.topology_change;
+        state.waiting.push_back((topology, done));
+        if state.running.is_none() {
+            self.begin_topology();
+        }
+    }
+
+    /// Whether there is more to do for a change.
+    pub(super) fn is_changing_topology(&self) -> bool {
+        self.topology_change.running.is_some()
+    }
+
+    /// Begins the next change that waits; one that is refused, or changes nothing, is done with at once.
+    fn begin_topology(&mut self) {
+        while let Some((topology, done)) = self.topology_change.waiting.pop_front() {
+            match self.try_begin_topology(&topology) {
+                Ok(what) => {
+                    self.topology_change.running = Some(Change {
+                        topology,
+                        what,
+                        done,
+                    });
+                    return;
+                }
+                Err(error) => done(Err(error)),
+            }
+        }
+    }
+
+    fn try_begin_topology(
         &mut self,
         topology: &Topology,
     ) -> Result<TopologyChange, TopologyChangeError> {
         topology.check()?;
         self.commit()?;
-        let change = TopologyChange {
+        let what = TopologyChange {
             ranges: topology.ranges4 != self.topology.ranges4,
             links: topology.links6 != self.topology.links6,
         };
-        if change.links {
-            self.indexes.change_links(&self.view, &topology.links6)?;
-        }
-        if change.ranges {
-            // What could fail of ranges was checked.
-            self.indexes.change_ranges(&self.view, &topology.ranges4)?;
-            for vpn in &self.indexes.range_vpns {
-                self.note_vpn(vpn.as_ref());
+        self.indexes.begin_anew(
+            what.ranges.then_some(&*topology.ranges4),
+            what.links.then_some(&*topology.links6),
+        )?;
+        Ok(what)
+    }
+
+    /// Gives some slots their places. After the last one, what was published before stays as it is for those who look at it.
+    pub(super) fn go_on_changing_topology(&mut self) {
+        let Some(change) = self.topology_change.running.take() else {
+            return;
+        };
+        match self.indexes.go_on_anew(&self.view, SLOTS_IN_A_TURN) {
+            Ok(false) => {
+                self.topology_change.running = Some(change);
+                return;
+            }
+            Ok(true) => {
+                self.install_topology(change.topology);
+                (change.done)(Ok(change.what));
+            }
+            Err(error) => {
+                self.indexes.anew = None;
+                (change.done)(Err(error));
             }
         }
-        self.topology.clone_from(topology);
+        self.begin_topology();
+    }
+
+    fn install_topology(&mut self, topology: Topology) {
+        self.indexes.install_anew();
+        for at in 0..self.indexes.range_vpns.len() {
+            let vpn = self.indexes.range_vpns[at].clone();
+            self.note_vpn(vpn.as_ref());
+        }
+        self.topology = topology;
         self.fingerprint = self.fingerprint_now();
         let places = Places::of(&self.indexes);
         self.shared.places.store(Arc::new(places));
         self.refresh_counts();
-        Ok(change)
+    }
+
+    /// The store stops: changes that are not done are not made.
+    pub(super) fn end_topology_changes(&mut self) {
+        self.indexes.anew = None;
+        let State { running, waiting } = std::mem::take(&mut self.topology_change);
+        let running = running.map(|change| change.done);
+        let waiting = waiting.into_iter().map(|(_, done)| done);
+        running
+            .into_iter()
+            .chain(waiting)
+            .for_each(|done| done(Err(CommitError::Stopped.into())));
     }
 
     /// What a checkpoint of the indexes as they are is good for: the next start with this topology, if that would number the
@@ -62,89 +141,5 @@ impl Writer {
     pub(super) fn change_times(&mut self, history: u32, grace: u32) {
         self.indexes.history = history;
         self.shared.grace.store(grace, Relaxed);
-    }
-}
-
-impl Indexes {
-    /// Sorts all IPv4 bindings into other ranges.
-    ///
-    /// Those that come to lie in a range stay in the key index, where nobody looks for them: a view that was taken before
-    /// still does.
-    fn change_ranges(
-        &mut self,
-        log: &Segments,
-        ranges: &[Range4],
-    ) -> Result<(), TopologyChangeError> {
-        let vpns = Indexes::vpns_of(ranges, self.range_vpns.clone());
-        let mut sorted = Indexes::ranges_of(ranges, &vpns)?;
-        let mut outside = IdListWriter::new();
-        let slots = self.slots.shared();
-        for slot in slots.in_use() {
-            let Some(bind) = self.stored(log).bind4(slot) else {
-                continue;
-            };
-            let in_range = range_vpn(&vpns, bind.vpn())
-                .is_some_and(|number| sorted.set(number, bind.address(), Some(slot)));
-            if in_range {
-                continue;
-            }
-            outside.insert(slot);
-            let hash = self.hasher.key4(bind.vpn().vss(), bind.address());
-            if self.keys.find(hash, |known| known == slot).is_none() {
-                self.keys.insert(hash, slot);
-            }
-        }
-        self.range_vpns = vpns;
-        self.ranges = sorted;
-        self.outside = outside;
-        Ok(())
-    }
-
-    /// Makes groups of all IPv6 leases by other links.
-    fn change_links(
-        &mut self,
-        log: &Segments,
-        links: &[LinkConfig],
-    ) -> Result<(), TopologyChangeError> {
-        let postings = || PostingsWriter::with_capacity(0);
-        let anew = LinksWriter::new(links, self.hasher.clone());
-        let before = (
-            std::mem::replace(&mut self.links, anew),
-            std::mem::replace(&mut self.groups, GroupsWriter::new()),
-            std::mem::replace(&mut self.duid, postings()),
-            std::mem::replace(&mut self.remote_id6, postings()),
-            std::mem::replace(&mut self.relay_id6, postings()),
-        );
-        if let Err(error) = self.group_all(log) {
-            (
-                self.links,
-                self.groups,
-                self.duid,
-                self.remote_id6,
-                self.relay_id6,
-            ) = before;
-            return Err(error);
-        }
-        self.links_generation = (self.links_generation + 1) % GENERATIONS;
-        Ok(())
-    }
-
-    fn group_all(&mut self, log: &Segments) -> Result<(), TopologyChangeError> {
-        let slots = self.slots.shared();
-        for slot in slots.in_use() {
-            let Some(lease) = self.stored(log).bind6(slot) else {
-                continue;
-            };
-            let link = self
-                .links
-                .resolve(lease.link(), lease.kind(), lease.address())
-                .ok_or(TopologyChangeError::Exhausted)?;
-            if !lease.duid().is_empty() {
-                let group = self.group6(log, &lease, link);
-                self.join_group(log, group, link, slot, &lease)
-                    .map_err(|_| TopologyChangeError::Exhausted)?;
-            }
-        }
-        Ok(())
     }
 }
