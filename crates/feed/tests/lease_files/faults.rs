@@ -2,6 +2,7 @@
 //! when its cause is.
 
 use std::fs::{self, Permissions};
+use std::ops::Range;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::Arc;
 use std::thread;
@@ -46,6 +47,12 @@ fn until_told(fixture: &Fixture, feed: &Feed, kind: Kind, part: &str) {
     });
 }
 
+/// Waits until these leases are in use, and the feed has read everything.
+fn until_lives(fixture: &Fixture, feed: &Feed, leases: Range<u32>) {
+    fixture.until("the leases come", || lives(fixture, leases.clone()));
+    fixture.until_follows(feed);
+}
+
 /// The pauses between tries are of seconds, so there are few of them.
 fn has_not_spun(feed: &Feed, began: Instant, kind: Kind) {
     let troubles = feed.status().snapshot().troubles;
@@ -78,8 +85,7 @@ fn what_is_no_file_is_told_and_the_file_is_read_when_it_is_there() {
             until_told(&fixture, &feed, kind, &format!("found {found}"));
             take_away();
             fixture.replace(&kind.file(0..3));
-            fixture.until("the leases come", || lives(&fixture, 0..3));
-            fixture.until_follows(&feed);
+            until_lives(&fixture, &feed, 0..3);
             // Likewise while it is followed.
             fs::remove_file(&path).unwrap();
             put();
@@ -87,8 +93,7 @@ fn what_is_no_file_is_told_and_the_file_is_read_when_it_is_there() {
             assert!(lives(&fixture, 0..3), "{kind:?}");
             take_away();
             fixture.replace(&kind.file(0..4));
-            fixture.until("a lease more", || lives(&fixture, 0..4));
-            fixture.until_follows(&feed);
+            until_lives(&fixture, &feed, 0..4);
             has_not_spun(&feed, began, kind);
             feed.stop();
         }
@@ -109,8 +114,7 @@ fn a_file_that_may_not_be_read_is_told_and_read_when_it_may() {
         assert!(told.contains("the user that leaseq runs as"), "{told}");
         assert!(fixture.lease4(address(0)).is_none());
         set_mode(&path, 0o600);
-        fixture.until("the leases come", || lives(&fixture, 0..3));
-        fixture.until_follows(&feed);
+        until_lives(&fixture, &feed, 0..3);
         // The server makes a new one that may not be read.
         let new = path.with_extension("new");
         fs::write(&new, kind.file(0..4)).unwrap();
@@ -119,8 +123,7 @@ fn a_file_that_may_not_be_read_is_told_and_read_when_it_may() {
         until_told(&fixture, &feed, kind, "Permission denied");
         assert!(lives(&fixture, 0..3), "{kind:?}");
         set_mode(&path, 0o600);
-        fixture.until("a lease more", || lives(&fixture, 0..4));
-        fixture.until_follows(&feed);
+        until_lives(&fixture, &feed, 0..4);
         has_not_spun(&feed, began, kind);
         feed.stop();
     });
@@ -143,16 +146,14 @@ fn a_directory_that_may_not_be_looked_into_is_told_and_read_when_it_may() {
         let feed = start_without_privileges(&fixture, &kind.settings(&path));
         until_told(&fixture, &feed, kind, "Permission denied");
         set_mode(&dir, 0o700);
-        fixture.until("the leases come", || lives(&fixture, 0..3));
-        fixture.until_follows(&feed);
+        until_lives(&fixture, &feed, 0..3);
         if rustix::process::geteuid().is_root() {
             // The server, which may, goes on.
             set_mode(&dir, 0o000);
             put(0..4);
             until_told(&fixture, &feed, kind, "Permission denied");
             set_mode(&dir, 0o700);
-            fixture.until("a lease more", || lives(&fixture, 0..4));
-            fixture.until_follows(&feed);
+            until_lives(&fixture, &feed, 0..4);
         }
         has_not_spun(&feed, began, kind);
         feed.stop();
@@ -169,15 +170,13 @@ fn a_directory_that_vanishes_is_told_and_the_next_one_is_read() {
         fs::write(&path, kind.file(0..3)).unwrap();
         let began = Instant::now();
         let feed = fixture.start(&kind.settings(&path));
-        fixture.until("the leases come", || lives(&fixture, 0..3));
-        fixture.until_follows(&feed);
+        until_lives(&fixture, &feed, 0..3);
         fs::remove_dir_all(&dir).unwrap();
         until_told(&fixture, &feed, kind, "found none");
         assert!(lives(&fixture, 0..3), "{kind:?}");
         fs::create_dir(&dir).unwrap();
         fs::write(&path, kind.file(0..4)).unwrap();
-        fixture.until("a lease more", || lives(&fixture, 0..4));
-        fixture.until_follows(&feed);
+        until_lives(&fixture, &feed, 0..4);
         has_not_spun(&feed, began, kind);
         feed.stop();
     });
@@ -193,8 +192,7 @@ fn a_link_that_leads_to_another_file_is_followed_there() {
         fs::write(file("other"), kind.file(1..4)).unwrap();
         symlink("one", &path).unwrap();
         let feed = fixture.start(&kind.settings(&path));
-        fixture.until("the leases come", || lives(&fixture, 0..3));
-        fixture.until_follows(&feed);
+        until_lives(&fixture, &feed, 0..3);
         symlink("other", file("new")).unwrap();
         fs::rename(file("new"), &path).unwrap();
         fixture.until("the leases of the other file", || lives(&fixture, 1..4));
@@ -222,8 +220,7 @@ fn a_full_disk_is_waited_for_and_nothing_is_lost() {
         fixture.replace(&kind.file(0..10));
         let began = Instant::now();
         let feed = fixture.start(&kind.settings(&fixture.path()));
-        fixture.until("the leases come", || lives(&fixture, 0..10));
-        fixture.until_follows(&feed);
+        until_lives(&fixture, &feed, 0..10);
         disk.set_room(Some(0));
         let mut all = 10;
         while feed.status().snapshot().troubles == 0 {
@@ -241,8 +238,7 @@ fn a_full_disk_is_waited_for_and_nothing_is_lost() {
             all += 1;
         }
         disk.set_room(None);
-        fixture.until("everything comes", || lives(&fixture, 0..all));
-        fixture.until_follows(&feed);
+        until_lives(&fixture, &feed, 0..all);
         has_not_spun(&feed, began, kind);
         feed.stop();
         assert_eq!(fixture.store().reader().stats().fault, None, "{kind:?}");
@@ -257,8 +253,7 @@ fn a_store_that_became_read_only_is_waited_for_and_the_next_start_loses_nothing(
         let began = Instant::now();
         let settings = kind.settings(&fixture.path());
         let feed = fixture.start(&settings);
-        fixture.until("the leases come", || lives(&fixture, 0..10));
-        fixture.until_follows(&feed);
+        until_lives(&fixture, &feed, 0..10);
         disk.fail(Op::Sync, 1, 1_000, EIO);
         kind.write(&fixture, 10, 20);
         until_told(&fixture, &feed, kind, "cannot store leases");
@@ -272,8 +267,7 @@ fn a_store_that_became_read_only_is_waited_for_and_the_next_start_loses_nothing(
         disk.heal();
         let fixture = fixture.reopen(&disk);
         let feed = fixture.start(&settings);
-        fixture.until("everything comes", || lives(&fixture, 0..30));
-        fixture.until_follows(&feed);
+        until_lives(&fixture, &feed, 0..30);
         feed.stop();
     });
 }

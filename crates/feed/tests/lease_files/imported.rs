@@ -1,5 +1,6 @@
-//! Leases that were imported before their feed existed.
+//! Leases that were imported before their feed existed, or told by a feed of another name.
 
+use leaseq_feed::run::retire_others;
 use leaseq_store::State;
 
 use crate::fixture::Fixture;
@@ -70,4 +71,30 @@ fn what_was_imported_and_is_no_longer_leased_ends_when_its_server_says_so() {
     fixture.until_state(address(1), State::Available);
     assert!(lives(&fixture, 0..1) && lives(&fixture, 2..3));
     feed.stop();
+}
+
+#[test]
+fn a_feed_that_gets_another_name_takes_over_its_leases_at_once() {
+    each(|kind| {
+        let fixture = Fixture::new();
+        fixture.replace(&kind.file(0..5));
+        let before = fixture.start(&kind.named("before", &fixture.path()));
+        fixture.until_follows(&before);
+        before.stop();
+        let retired = retire_others(fixture.store(), &["after"]).unwrap();
+        assert_eq!(retired, ["before"]);
+        let after = fixture.start(&kind.named("after", &fixture.path()));
+        fixture.until_follows(&after);
+        after.stop();
+        let feeds = fixture.store().feeds();
+        let number = feeds
+            .iter()
+            .find(|feed| feed.name == "after")
+            .unwrap()
+            .number;
+        for lease in 0..5 {
+            assert_eq!(feed_of(&fixture, lease), number, "{kind:?}: lease {lease}");
+        }
+        assert_eq!(fixture.changes(), 10, "{kind:?}");
+    });
 }

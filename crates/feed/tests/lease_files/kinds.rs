@@ -46,7 +46,11 @@ pub fn each(run: impl Fn(Kind) + Sync) {
 
 impl Kind {
     pub fn settings(self, path: &Path) -> Settings {
-        let (name, path) = (format!("{self:?}"), path.to_owned());
+        self.named("leases", path)
+    }
+
+    pub fn named(self, name: &str, path: &Path) -> Settings {
+        let (name, path) = (name.to_owned(), path.to_owned());
         match self {
             Kind::Kea => Settings::KeaMemfile(kea::Settings {
                 name,
