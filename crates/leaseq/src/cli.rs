@@ -152,7 +152,7 @@ pub struct StoreExport {
     /// Write only what leasequery can tell, in order of addresses: two servers that tell the same write the same
     #[arg(long)]
     pub as_leasequery: bool,
-    /// With --as-leasequery: the configuration whose links clients of DHCPv6 are told on
+    /// With --as-leasequery, of a store that no server has open: the configuration whose links clients of DHCPv6 are told on
     #[arg(long, value_name = "FILE", requires = "as_leasequery")]
     pub config: Option<PathBuf>,
     /// With --as-leasequery: as it would be told at this time, if nothing changed until then [default: now]

@@ -22,6 +22,8 @@ use crate::ctl::Client;
 use crate::exit::Done;
 use crate::progress;
 
+pub use as_leasequery::write as write_as_leasequery;
+
 /// Octets of export text gathered before they are written.
 const WRITE_SIZE: usize = 256 * 1024;
 
@@ -221,11 +223,16 @@ fn export(arguments: &StoreExport) -> anyhow::Result<Done> {
     let dir = arguments.dir.data_dir.as_path();
     let mut out = BufWriter::with_capacity(WRITE_SIZE, io::stdout().lock());
     let written = match server_of(dir) {
-        Some(_) if arguments.as_leasequery => {
-            anyhow::bail!("--as-leasequery: expected a store that no server has open")
+        Some(mut server) => return export_live(&mut server, &live_export(arguments)?, out),
+        None if arguments.as_leasequery => {
+            let topology = match &arguments.config {
+                Some(file) => Config::load(file, Overrides::default())?.topology,
+                None => Topology::default(),
+            };
+            let store = open_with(dir, true, topology)?;
+            let at = arguments.at.map_or(now(), |time| time.at(now()));
+            write_as_leasequery(&store.reader().view(), at.0, &mut out)
         }
-        Some(mut server) => return export_live(&mut server, out),
-        None if arguments.as_leasequery => write_as_leasequery(arguments, &mut out)?,
         None => write_leases(&open(dir, true)?.reader().view(), &mut out),
     };
     match written {
@@ -237,22 +244,27 @@ fn export(arguments: &StoreExport) -> anyhow::Result<Done> {
     }
 }
 
-/// What leasequery tells of the store, in the order of its addresses.
-fn write_as_leasequery(
-    arguments: &StoreExport,
-    out: &mut impl Write,
-) -> anyhow::Result<io::Result<()>> {
-    let topology = match &arguments.config {
-        Some(file) => Config::load(file, Overrides::default())?.topology,
-        None => Topology::default(),
-    };
-    let store = open_with(&arguments.dir.data_dir, true, topology)?;
-    let at = arguments.at.map_or(now(), |time| time.at(now()));
-    Ok(as_leasequery::write(&store.reader().view(), at.0, out))
+/// What the server that has the store open is asked for.
+fn live_export(arguments: &StoreExport) -> anyhow::Result<Request> {
+    if arguments.config.is_some() {
+        anyhow::bail!(
+            "--config: expected a store that no server has open; one that has tells the links of its own configuration"
+        );
+    }
+    Ok(match arguments.as_leasequery {
+        true => Request::ExportAsLeasequery {
+            at: arguments.at.map(|time| time.at(now()).0),
+        },
+        false => Request::Export {},
+    })
 }
 
-fn export_live(server: &mut Client, mut out: impl Write) -> anyhow::Result<Done> {
-    let written = server.ask(&Request::Export {}, |line| Ok(writeln!(out, "{line}")?));
+fn export_live(
+    server: &mut Client,
+    request: &Request,
+    mut out: impl Write,
+) -> anyhow::Result<Done> {
+    let written = server.ask(request, |line| Ok(writeln!(out, "{line}")?));
     match written.and_then(|_| Ok(out.flush()?)) {
         // Whoever reads has seen enough.
         Err(error) if is_broken_pipe(&error) => Ok(Done::All),

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use common::{Server, export, leaseq, run, stderr, stdout, text};
+use leaseq_requestor::client::now;
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -109,6 +110,44 @@ fn store_commands_work_on_a_store_that_a_server_has_open() {
     assert_eq!(server.wait().0.code(), Some(0));
     assert!(!store.join("control.sock").exists());
     assert_eq!(sorted(export(&store)), live);
+}
+
+#[test]
+fn what_leasequery_tells_is_exported_alike_from_a_running_server_and_a_stopped_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = write_config(
+        dir.path(),
+        "[[dhcp6.link]]\nname = \"all\"\nprefixes = [\"2001:db8::/32\"]\n",
+    );
+    let store = dir.path().join("store");
+    let server = start(&config, &["--sample", "3000"]);
+    // What runs out meanwhile has run out by then in both.
+    let at = (now().0 + 600).to_string();
+    let export = [
+        "store",
+        "export",
+        "--as-leasequery",
+        "--data-dir",
+        text(&store),
+    ];
+    let at_that_time = [&export[..], &["--at", &at]].concat();
+    let with_config = [&at_that_time[..], &["--config", text(&config)]].concat();
+    let live = run(&at_that_time, 0);
+    assert!(live.lines().count() > 2_000, "{}", live.lines().count());
+    assert!(run(&export, 0).starts_with("{\"address\":"));
+    let refused = leaseq(&with_config).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    let told = stderr(&refused);
+    assert!(
+        told.contains("--config: expected a store that no server has open"),
+        "{told}"
+    );
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().0.code(), Some(0));
+    assert!(
+        run(&with_config, 0) == live,
+        "the stopped store tells something else"
+    );
 }
 
 #[test]

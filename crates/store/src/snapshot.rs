@@ -29,7 +29,10 @@ impl View {
     ///
     /// # Errors
     /// Those of `tell`, which end it.
-    pub fn bindings<E>(&self, mut tell: impl FnMut(Record<'_>) -> Result<(), E>) -> Result<(), E> {
+    pub fn bindings<'v, E>(
+        &'v self,
+        mut tell: impl FnMut(Record<'v>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut changed: HashMap<Key, u64> = HashMap::new();
         let mut cursor = LogCursor::new(ScanFrom::Start);
         while let Some(record) = cursor.next(self) {

@@ -49,6 +49,12 @@ pub fn obey(
             End::done()
         }
         Request::Backup {} => backup::send(&controlled.store.reader(), answer)?,
+        Request::ExportAsLeasequery { at } => {
+            let reader = controlled.store.reader();
+            let at = at.unwrap_or_else(|| reader.now().seconds());
+            store::write_as_leasequery(&reader.view(), at, answer.lines())?;
+            End::done()
+        }
     };
     answer.end(&end)
 }

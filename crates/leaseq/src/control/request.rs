@@ -39,6 +39,12 @@ pub enum Request {
     Export {},
     /// The log as it is, to be written as another store.
     Backup {},
+    /// What leasequery can tell, as `store export --as-leasequery` writes it.
+    ExportAsLeasequery {
+        /// As it would be told at this time, Unix seconds; now if it is not given.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<u32>,
+    },
 }
 
 impl Request {
@@ -67,6 +73,14 @@ mod tests {
             (
                 Request::Close { id: 17 },
                 "{\"command\":\"close\",\"id\":17}\n",
+            ),
+            (
+                Request::ExportAsLeasequery { at: None },
+                "{\"command\":\"export-as-leasequery\"}\n",
+            ),
+            (
+                Request::ExportAsLeasequery { at: Some(9) },
+                "{\"command\":\"export-as-leasequery\",\"at\":9}\n",
             ),
         ] {
             assert_eq!(request.line(), line);

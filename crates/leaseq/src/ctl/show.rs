@@ -31,7 +31,11 @@ pub fn text(
             plain(&result["before"]),
             plain(&result["after"])
         ),
-        Request::Verify {} | Request::Stat {} | Request::Export {} | Request::Backup {} => {
+        Request::Verify {}
+        | Request::Stat {}
+        | Request::Export {}
+        | Request::ExportAsLeasequery { .. }
+        | Request::Backup {} => {
             anyhow::bail!("`leaseq store` prints this")
         }
     })

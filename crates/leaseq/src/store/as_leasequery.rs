@@ -10,6 +10,9 @@
 //! ([`leaseq_store::Group`]); so links must be known as the server knows them. IAID, hardware address, lease type and start of
 //! the state are not told.
 //!
+//! A store that changes meanwhile is told as it was when this began, but for what a DHCPv6 client has on a link: that is as it is
+//! when its leases are written. Until the end each binding takes 24 octets of memory, to be put in order.
+//!
 //! Which feed told a binding and whether that had it from another server (data-source) is left out: a mirror has everything
 //! from another server.
 
@@ -18,9 +21,7 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use leaseq_feed::{hex, ndjson, vpn};
-use leaseq_store::{
-    Bind4, Bind6, Group, INFINITE, LeaseKind, Record, Relay6, ScanFrom, State, View, VpnRef,
-};
+use leaseq_store::{Bind4, Bind6, Group, INFINITE, LeaseKind, Record, Relay6, State, View, VpnRef};
 use serde_json::{Map, Value, json};
 
 type Fields = Map<String, Value>;
@@ -28,13 +29,14 @@ type Fields = Map<String, Value>;
 /// Writes what is told at this time, in Unix seconds.
 pub fn write(view: &View, at: u32, mut out: impl Write) -> io::Result<()> {
     let (mut v4, mut v6) = (Vec::new(), Vec::new());
-    for scanned in view.scan(ScanFrom::Start).filter(|scanned| scanned.newest) {
-        match scanned.record {
+    view.bindings(|record| {
+        match record {
             Record::Bind4(lease) if !is_nobody_s(&lease) => v4.push(lease),
             Record::Bind6(lease) if lives(&lease, at) => v6.push(lease),
             _ => {}
         }
-    }
+        io::Result::Ok(())
+    })?;
     v4.sort_unstable_by(|a, b| by_vpn(a.vpn(), b.vpn()).then(a.address().cmp(&b.address())));
     v6.sort_unstable_by(|a, b| {
         let place = |lease: &Bind6<'_>| (lease.address(), lease.prefix_len());
