@@ -7,7 +7,8 @@
 //!
 //! What was imported is of no feed, so it ends by the clock. The first feed that tells of such a binding takes it over, even if it
 //! says nothing new: from then on the binding lives as long as its server says. The other way round an import may improve a
-//! binding of a feed that is followed, by a better record, but not take it away: it stays the feed's.
+//! binding of a feed that is followed, by a better record, but not take it away: it stays the feed's. A feed that mirrors another
+//! server takes nothing over, and does not take such an improvement back, with an older record than one that is known first-hand.
 
 use std::cmp::Ordering;
 
@@ -18,8 +19,10 @@ use crate::record::{Bind4, Bind6};
 /// How who tells of a binding stands to who told of it before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rivalry {
-    /// It is the same feed, or an import where no feed is followed.
+    /// It is an import where no feed is followed.
     None,
+    /// It is the same feed.
+    Own,
     /// A feed, where none has told before.
     Adopter,
     /// A feed; the binding's is not followed any more, or not yet.
@@ -33,7 +36,8 @@ pub(super) enum Rivalry {
 impl Rivalry {
     pub(super) fn between(feeds: &Feeds, event: u16, stored: u16) -> Rivalry {
         match (event, stored, feeds.live(stored)) {
-            _ if event == stored => Rivalry::None,
+            (0, 0, _) => Rivalry::None,
+            _ if event == stored => Rivalry::Own,
             (_, 0, _) => Rivalry::Adopter,
             (0, _, Some(_)) => Rivalry::Guest,
             (0, _, None) => Rivalry::None,
@@ -65,14 +69,15 @@ impl Rivalry {
         match self {
             Rivalry::Adopter => !state.is_end(),
             Rivalry::Heir => feeds.live(event).is_some(),
-            Rivalry::None | Rivalry::Guest | Rivalry::Rivals => false,
+            Rivalry::None | Rivalry::Own | Rivalry::Guest | Rivalry::Rivals => false,
         }
     }
 
     /// Whether what the event says counts.
     pub(super) fn admits(self, event: Claim, stored: Claim) -> bool {
         match (self, event.compare(stored)) {
-            (Rivalry::None | Rivalry::Adopter, _) | (_, Ordering::Greater) => true,
+            (Rivalry::None, _) | (_, Ordering::Greater) => true,
+            (Rivalry::Own | Rivalry::Adopter, _) => !event.is_older_hearsay(stored),
             (Rivalry::Heir, Ordering::Equal) => true,
             (_, Ordering::Equal | Ordering::Less) => false,
         }
@@ -107,8 +112,21 @@ impl Claim {
         }
     }
 
+    /// Whether it is from another server, and older than what is known first-hand.
+    fn is_older_hearsay(self, other: Claim) -> bool {
+        self.is_remote && !other.is_remote && self.compare_times(other) == Ordering::Less
+    }
+
     /// Greater: better than the other.
     fn compare(self, other: Claim) -> Ordering {
+        self.compare_times(other)
+            .then(other.is_remote.cmp(&self.is_remote))
+            .then(self.state_since.cmp(&other.state_since))
+            .then(self.lives.cmp(&other.lives))
+    }
+
+    /// Greater: later.
+    fn compare_times(self, other: Claim) -> Ordering {
         let (ours, theirs) = match (self.cltt, other.cltt) {
             (None, None) => (self.state_since, other.state_since),
             (ours, theirs) => (
@@ -117,9 +135,6 @@ impl Claim {
             ),
         };
         ours.cmp(&theirs)
-            .then(other.is_remote.cmp(&self.is_remote))
-            .then(self.state_since.cmp(&other.state_since))
-            .then(self.lives.cmp(&other.lives))
     }
 }
 
@@ -202,5 +217,21 @@ mod tests {
         assert!(Rivalry::Guest.admits(CLAIM, over));
         assert!(Rivalry::None.admits(over, CLAIM));
         assert!(Rivalry::Adopter.admits(over, CLAIM));
+        assert!(Rivalry::Own.admits(over, CLAIM));
+    }
+
+    #[test]
+    fn what_another_server_told_earlier_takes_no_first_hand_record_away() {
+        let at = |cltt, is_remote| Claim {
+            cltt: Some(cltt),
+            is_remote,
+            ..CLAIM
+        };
+        for rivalry in [Rivalry::Adopter, Rivalry::Own] {
+            assert!(!rivalry.admits(at(999, true), at(1_000, false)));
+            assert!(rivalry.admits(at(1_000, true), at(1_000, false)));
+            assert!(rivalry.admits(at(999, true), at(1_000, true)));
+            assert!(rivalry.admits(at(999, false), at(1_000, false)));
+        }
     }
 }
