@@ -43,10 +43,25 @@ pub(crate) fn sweep<E>(
     feed: u16,
     state: State,
     mut is_gone: impl FnMut(&Held<'_>) -> bool,
-    mut submit: impl FnMut(Vec<Event>) -> Result<(), E>,
+    submit: impl FnMut(Vec<Event>) -> Result<(), E>,
 ) -> Result<(), E> {
     let now = reader.now();
+    let end = |record: Record<'_>| {
+        let lease = Held::of(record, feed)?;
+        is_gone(&lease).then(|| lease.end(state, now))
+    };
+    sweep_records(reader, end, submit).map(drop)
+}
+
+/// Goes through the newest record of each binding, and hands over piece by piece what `end` gives for it. Gives how many ends
+/// that were.
+pub(crate) fn sweep_records<E>(
+    reader: &Reader,
+    mut end: impl FnMut(Record<'_>) -> Option<Event>,
+    mut submit: impl FnMut(Vec<Event>) -> Result<(), E>,
+) -> Result<u64, E> {
     let mut from = ScanFrom::Start;
+    let mut swept = 0;
     loop {
         // A view holds maps of the log, so it is not kept while the store works.
         let view = reader.view();
@@ -54,16 +69,15 @@ pub(crate) fn sweep<E>(
         let gone: Vec<Event> = scan
             .by_ref()
             .filter(|scanned| scanned.newest)
-            .filter_map(|scanned| Held::of(scanned.record, feed))
-            .filter(|lease| is_gone(lease))
-            .map(|lease| lease.end(state, now))
+            .filter_map(|scanned| end(scanned.record))
             .take(BATCH)
             .collect();
         from = ScanFrom::Sequence(scan.next_sequence());
         drop(view);
         if gone.is_empty() {
-            return Ok(());
+            return Ok(swept);
         }
+        swept += gone.len() as u64;
         submit(gone)?;
     }
 }

@@ -122,6 +122,8 @@ mod tests {
             tls: None,
             interval: Duration::from_secs(900),
             retry: Duration::from_secs(60),
+            data_timeout: Duration::from_secs(300),
+            receive_timeout: Duration::from_secs(120),
             links: Vec::new(),
             relay_ids,
         }

@@ -12,6 +12,7 @@ use leaseq_wire::time::UnixSeconds;
 
 use super::position::Position;
 use super::{lease4, lease6};
+use crate::held;
 use crate::run::{Intake, IntakeError, Progress, Status};
 
 /// Events that are handed to the store at a time.
@@ -126,7 +127,7 @@ impl<'i> Keeper<'i> {
     pub(super) fn lease4(&mut self, lease: Lease4) -> Result<(), IntakeError> {
         let is_bare = lease4::is_bare(&lease);
         let event = lease4::event(lease, self.intake.number());
-        let key = self.key4(event.vpn.as_ref(), u32::from(event.address));
+        let key = key4(&self.hashes, event.vpn.as_ref(), u32::from(event.address));
         self.note(key);
         if is_bare && !self.unsettled.contains(&key) {
             let view = self.intake.store().reader().view();
@@ -149,7 +150,7 @@ impl<'i> Keeper<'i> {
         for lease in &client.leases {
             let vpn = lease4::vpn(client.vpn.as_ref());
             let prefix_len = lease.prefix_len.unwrap_or(128);
-            let key = self.key6(vpn.as_ref(), lease.address, prefix_len);
+            let key = key6(&self.hashes, vpn.as_ref(), lease.address, prefix_len);
             let event = if lease.valid > 0 {
                 self.note(key);
                 Some(lease6::live(client, lease, link, feed))
@@ -187,6 +188,17 @@ impl<'i> Keeper<'i> {
         self.settle()
     }
 
+    /// Nothing can be gone on from any more, and of the server's time it is as late as this.
+    pub(super) fn forget_position(&mut self, time: UnixSeconds) -> Result<(), IntakeError> {
+        let progress = Progress {
+            position: Vec::new(),
+            read_up_to: Stamp::from_millis(u64::from(time.0) * 1_000),
+        };
+        let events = std::mem::take(&mut self.events);
+        self.intake.submit(events, Some(progress))?;
+        self.settle()
+    }
+
     /// Waits until everything is in the store.
     pub(super) fn settle(&mut self) -> Result<(), IntakeError> {
         self.intake.submit(std::mem::take(&mut self.events), None)?;
@@ -205,43 +217,34 @@ impl<'i> Keeper<'i> {
         told.tidy();
         let feed = self.intake.number();
         let reader = self.intake.store().reader();
-        let mut from = ScanFrom::Start;
-        let mut swept = 0;
-        loop {
-            // A look at the log holds maps of it, so it is not kept while the store works.
-            let view = reader.view();
-            let mut scan = view.scan(from);
-            let mut ended = Vec::new();
-            for scanned in scan.by_ref().filter(|scanned| scanned.newest) {
-                let (key, event) = match scanned.record {
-                    Record::Bind4(lease) if lease.feed() == feed && scope.has4(&lease) => {
-                        let key = self.key4(lease.vpn(), u32::from(lease.address()));
-                        (key, Event::V4(gone4(&lease, scope, as_of, feed)))
-                    }
-                    Record::Bind6(lease)
-                        if lease.feed() == feed
-                            && lease.state() == State::Active
-                            && scope.has6(&lease) =>
-                    {
-                        let key = self.key6(lease.vpn(), lease.address(), lease.prefix_len());
-                        (key, Event::V6(gone6(&lease, as_of, feed)))
-                    }
-                    _ => continue,
-                };
-                if told.keys.binary_search(&key).is_err() {
-                    ended.push(event);
+        // What is known first-hand was improved by somebody else, whose word the server's silence is not.
+        let is_its = |of: u16, is_remote: bool| of == feed && is_remote;
+        let end = |record: Record<'_>| {
+            let (key, event) = match record {
+                Record::Bind4(lease)
+                    if is_its(lease.feed(), lease.is_remote()) && scope.has4(&lease) =>
+                {
+                    let key = key4(&self.hashes, lease.vpn(), u32::from(lease.address()));
+                    (key, Event::V4(gone4(&lease, scope, as_of, feed)))
                 }
-                if ended.len() >= BATCH {
-                    break;
+                Record::Bind6(lease)
+                    if is_its(lease.feed(), lease.is_remote())
+                        && lease.state() == State::Active
+                        && scope.has6(&lease) =>
+                {
+                    let key = key6(
+                        &self.hashes,
+                        lease.vpn(),
+                        lease.address(),
+                        lease.prefix_len(),
+                    );
+                    (key, Event::V6(gone6(&lease, as_of, feed)))
                 }
-            }
-            from = ScanFrom::Sequence(scan.next_sequence());
-            if ended.is_empty() {
-                return Ok(swept);
-            }
-            swept += ended.len() as u64;
-            self.intake.submit(ended, None)?;
-        }
+                _ => return None,
+            };
+            told.keys.binary_search(&key).is_err().then_some(event)
+        };
+        held::sweep_records(&reader, end, |ended| self.intake.submit(ended, None))
     }
 
     /// The links that leases of this feed have told, and the relay agents of those that have told no link.
@@ -283,14 +286,14 @@ impl<'i> Keeper<'i> {
             told.add(key);
         }
     }
+}
 
-    fn key4(&self, vpn: VpnRef<'_>, address: u32) -> u64 {
-        self.hashes.hash_one((vpn.vss(), address))
-    }
+fn key4(hashes: &RandomState, vpn: VpnRef<'_>, address: u32) -> u64 {
+    hashes.hash_one((vpn.vss(), address))
+}
 
-    fn key6(&self, vpn: VpnRef<'_>, address: Ipv6Addr, prefix_len: u8) -> u64 {
-        self.hashes.hash_one((vpn.vss(), address, prefix_len))
-    }
+fn key6(hashes: &RandomState, vpn: VpnRef<'_>, address: Ipv6Addr, prefix_len: u8) -> u64 {
+    hashes.hash_one((vpn.vss(), address, prefix_len))
 }
 
 /// What is not told of an address: it is forgotten if everything would be told, else its lease has ended somehow.

@@ -42,7 +42,7 @@ use crate::run::{Feed, Follower, Running, Status};
 use run::Mirror;
 use wake::Wake;
 
-pub use settings::{Family, Settings, TlsFiles};
+pub use settings::{Family, ServerError, Settings, TlsFiles};
 
 /// Starts the feed. A server that is away, or files that cannot be read, are no faults of the start.
 ///

@@ -86,13 +86,14 @@ pub(super) struct Mirror {
 pub(super) struct Limits {
     pub(super) no_active: Option<String>,
     pub(super) incomplete: Option<String>,
+    pub(super) vpns: Option<String>,
     pub(super) clock: Option<String>,
 }
 
 impl Limits {
     /// Says it as the feed's remark.
     pub(super) fn tell(&self, keeper: &Keeper<'_>) {
-        let all = [&self.incomplete, &self.no_active, &self.clock];
+        let all = [&self.incomplete, &self.no_active, &self.vpns, &self.clock];
         let text: Vec<&str> = all.into_iter().flatten().map(String::as_str).collect();
         let text = (!text.is_empty()).then(|| text.join("; "));
         keeper.status().remark("mirror-limits", text);
@@ -143,10 +144,14 @@ impl Mirror {
                 Some(time) if !self.must_load => time,
                 _ => beginning(),
             };
-            match self.follow(&attempt, &mut keeper, since)? {
+            match self.follow(&attempt, &mut keeper, stop, since)? {
                 Outcome::Stopped => return Ok(()),
                 Outcome::Gap { since, until } => {
                     self.missed(since, until, &mut base_time, &mut keeper)?;
+                }
+                Outcome::SteppedBack { from, to } => {
+                    step_back(&mut keeper, from, to)?;
+                    self.must_load = true;
                 }
                 Outcome::NoActive { why } => {
                     if self.pass_interval(&attempt, &mut keeper, stop, &mut base_time, why)? {
@@ -242,6 +247,7 @@ impl Mirror {
         let client = Client {
             tls: attempt.tls.clone(),
             parallel: PARALLEL,
+            read_timeout: self.settings.data_timeout,
             ..Client::default()
         };
         let links: Vec<_> = bulk.queries.iter().map(link_of).collect();
@@ -256,12 +262,15 @@ impl Mirror {
             return Ok(None);
         };
         if let Some((_, status)) = answer.failed.first() {
-            if self.settings.family == Family::V4 && self.all_vpns && answer.told == 0 {
+            let is_v4 = self.settings.family == Family::V4;
+            if is_v4 && self.all_vpns && answer.told == 0 && is_not_for_us(status) {
                 // Perhaps it knows nothing of VPNs.
                 self.all_vpns = false;
                 return self.load(attempt, keeper, since);
             }
             if answer.failed.len() == bulk.queries.len() {
+                // It was not for the VPNs.
+                self.all_vpns = true;
                 return Err(MirrorError::Refused(status.clone()));
             }
             let failed = answer.failed.len();
@@ -271,6 +280,15 @@ impl Mirror {
         }
         let margin = UnixSeconds(began.0.saturating_sub(MARGIN));
         let base_time = answer.base_time.unwrap_or(margin);
+        if let (Some(from), Some(to)) = (since, answer.base_time)
+            && stream::is_step_back(from, to)
+        {
+            // What it takes for older than the time that was asked for was not told.
+            step_back(keeper, from, to)?;
+            return self.load(attempt, keeper, None);
+        }
+        self.limits.vpns = (self.settings.family == Family::V4 && !self.all_vpns)
+            .then(|| "the server refuses to tell of all VPNs: only the global one is known".into());
         if since.is_none() {
             let swept = keeper.sweep(&scope(&bulk, &answer.failed), base_time)?;
             tell_swept(keeper, swept);
@@ -294,24 +312,27 @@ impl Mirror {
         &mut self,
         attempt: &Attempt,
         keeper: &mut Keeper<'_>,
+        stop: &Stop,
         since: UnixSeconds,
     ) -> Result<Outcome, MirrorError> {
-        let settings = FollowSettings {
+        let follow = FollowSettings {
             retry_interval: self.settings.retry,
             max_backoff: self.settings.retry.min(BULK_LQ_MAX_RETRY),
             tls: attempt.tls.clone(),
+            receive_timeout: self.settings.receive_timeout,
             ..FollowSettings::default()
         };
         let query = ask::active(self.settings.family, &self.requestor);
         let from = stream::From {
             server: attempt.server,
             since,
-            settings,
+            follow,
             query,
+            settings: &self.settings,
         };
         let name = &self.settings.server;
         let mut stream = Stream::new(keeper, &mut self.limits, name, self.has_active);
-        let outcome = stream.follow(from, &self.wake)?;
+        let outcome = stream.follow(from, &self.wake, stop)?;
         self.has_active = stream.has_active();
         if self.has_active {
             self.refusals = 0;
@@ -395,6 +416,26 @@ pub(super) fn tell_swept(keeper: &Keeper<'_>, swept: u64) {
             "the server no longer tells of these leases: they have ended"
         );
     }
+}
+
+/// The server's clock was put back: says so, and that everything is to be read again from then on.
+fn step_back(
+    keeper: &mut Keeper<'_>,
+    from: UnixSeconds,
+    to: UnixSeconds,
+) -> Result<(), IntakeError> {
+    let text = format!(
+        "the server's clock went back by {} s: everything is read again",
+        from.0.saturating_sub(to.0)
+    );
+    keeper.status().trouble("mirror-clock", text);
+    keeper.give_up_full();
+    keeper.forget_position(to)
+}
+
+/// Whether a query was refused for what it asks, and not because the server could not answer.
+fn is_not_for_us(status: &Status) -> bool {
+    matches!(status.name, Some("MalformedQuery" | "NotAllowed"))
 }
 
 fn link_of(query: &Query) -> Option<std::net::Ipv6Addr> {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -63,6 +63,10 @@ pub struct Settings {
     pub interval: Duration,
     /// The least time from one attempt to follow the server to the next.
     pub retry: Duration,
+    /// A bulk answer that stops for this long is given up (BULK_LQ_DATA_TIMEOUT).
+    pub data_timeout: Duration,
+    /// A stream that is silent for this long is given up (ACTIVE_LQ_RCV_TIMEOUT).
+    pub receive_timeout: Duration,
     /// DHCPv6: link-addresses that are asked for where everything cannot be.
     pub links: Vec<Ipv6Addr>,
     /// Relay agents (relay-id; in DHCPv6 a DUID) that are asked for where everything cannot be; in DHCPv4, if any, in place
@@ -70,9 +74,16 @@ pub struct Settings {
     pub relay_ids: Vec<Vec<u8>>,
 }
 
+/// A text that names no server.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected an address or a name of a host, with a port or without, found {0:?}")]
+pub struct ServerError(String);
+
 /// Why a server cannot be asked at all.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SetupError {
+    #[error(transparent)]
+    Text(#[from] ServerError),
     #[error("cannot find the server {server}: {source}")]
     Server { server: String, source: io::Error },
     #[error("the server {0} has no address")]
@@ -87,21 +98,12 @@ impl Settings {
     /// The address of the server.
     pub(super) fn address(&self) -> Result<SocketAddr, SetupError> {
         let text = &self.server;
-        let bare = without_brackets(text);
-        if let Ok(address) = text.parse() {
-            return Ok(address);
+        let (host, port) = split(text)?;
+        let port = port.unwrap_or(self.family.port());
+        if let Ok(address) = host.parse::<IpAddr>() {
+            return Ok(SocketAddr::new(address, port));
         }
-        if let Ok(address) = bare.parse::<IpAddr>() {
-            return Ok(SocketAddr::new(address, self.family.port()));
-        }
-        let (name, port) = match text.rsplit_once(':') {
-            Some((name, port)) => match port.parse() {
-                Ok(port) => (name, port),
-                Err(_) => return Err(SetupError::NoAddress(text.clone())),
-            },
-            None => (text.as_str(), self.family.port()),
-        };
-        let found = (name, port).to_socket_addrs();
+        let found = (host, port).to_socket_addrs();
         let mut found = found.map_err(|source| SetupError::Server {
             server: text.clone(),
             source,
@@ -126,14 +128,50 @@ impl Settings {
     }
 
     /// The name or address of the server in [`Settings::server`] without the port: what its certificate is expected to say.
-    pub fn host(server: &str) -> &str {
-        let bare = without_brackets(server);
-        if bare.parse::<IpAddr>().is_ok() {
-            return bare;
-        }
-        server
-            .rsplit_once(':')
-            .map_or(server, |(host, _)| without_brackets(host))
+    ///
+    /// # Errors
+    /// The text can be no server's.
+    pub fn host(server: &str) -> Result<&str, ServerError> {
+        split(server).map(|(host, _)| host)
+    }
+}
+
+/// Name or address, and port if one is given, of `HOST`, `HOST:PORT`, `ADDRESS`, `ADDRESS:PORT`, `[ADDRESS]` or `[ADDRESS]:PORT`.
+fn split(text: &str) -> Result<(&str, Option<u16>), ServerError> {
+    let error = || ServerError(text.to_owned());
+    if text.parse::<Ipv6Addr>().is_ok() {
+        return Ok((text, None));
+    }
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (text, None),
+    };
+    let port = match port.map(str::parse) {
+        None => None,
+        Some(Ok(port)) if port > 0 => Some(port),
+        Some(_) => return Err(error()),
+    };
+    let bracketed = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    match bracketed {
+        Some(address) if address.parse::<Ipv6Addr>().is_ok() => Ok((address, port)),
+        None if is_host(host) => Ok((host, port)),
+        _ => Err(error()),
+    }
+}
+
+/// Whether it is an IPv4 address, or can be a host's name (RFC 1123 §2.1; some have underscores).
+fn is_host(text: &str) -> bool {
+    let is_label = |label: &str| {
+        let is_part = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_');
+        (1..=63).contains(&label.len()) && !label.starts_with('-') && label.bytes().all(is_part)
+    };
+    // What ends with a number can be nothing but an address.
+    let last = text.rsplit('.').next().unwrap_or_default();
+    match last.bytes().all(|octet| octet.is_ascii_digit()) {
+        true => text.parse::<Ipv4Addr>().is_ok(),
+        false => text.len() <= 253 && text.split('.').all(is_label),
     }
 }
 
@@ -142,12 +180,6 @@ fn read(file: &Path) -> Result<Vec<u8>, SetupError> {
         file: file.to_owned(),
         source,
     })
-}
-
-fn without_brackets(text: &str) -> &str {
-    text.strip_prefix('[')
-        .and_then(|text| text.strip_suffix(']'))
-        .unwrap_or(text)
 }
 
 #[cfg(test)]
@@ -162,6 +194,8 @@ mod tests {
             tls: None,
             interval: Duration::from_secs(900),
             retry: Duration::from_secs(60),
+            data_timeout: Duration::from_secs(300),
+            receive_timeout: Duration::from_secs(120),
             links: Vec::new(),
             relay_ids: Vec::new(),
         }
@@ -179,8 +213,35 @@ mod tests {
             let found = settings(family, server).address().unwrap();
             assert_eq!(found, expected.parse().unwrap());
         }
-        let error = settings(Family::V4, "dhcp.example.net:x").address();
-        assert!(matches!(error, Err(SetupError::NoAddress(_))));
+        let found = settings(Family::V4, "localhost:6767").address().unwrap();
+        assert!(found.ip().is_loopback() && found.port() == 6767, "{found}");
+    }
+
+    #[test]
+    fn what_can_be_no_server_is_told() {
+        for text in [
+            "",
+            ":67",
+            "192.0.2.1:",
+            "192.0.2.1:0",
+            "192.0.2.1:70000",
+            "192.0.2.256",
+            "192.0.2",
+            "dhcp.example.net:x",
+            "dhcp..example.net",
+            "-dhcp.example.net",
+            "dhcp example",
+            "[2001:db8::1",
+            "[192.0.2.1]:67",
+            "[2001:db8::1]67",
+            "2001:db8::1::",
+            "http://192.0.2.1/",
+        ] {
+            let error = Settings::host(text).unwrap_err();
+            assert_eq!(error, ServerError(text.to_owned()), "{text}");
+            let error = settings(Family::V4, text).address().unwrap_err();
+            assert!(matches!(error, SetupError::Text(_)), "{text}: {error}");
+        }
     }
 
     #[test]
@@ -188,11 +249,12 @@ mod tests {
         for (server, host) in [
             ("192.0.2.1:67", "192.0.2.1"),
             ("[2001:db8::1]:547", "2001:db8::1"),
+            ("[2001:db8::1]", "2001:db8::1"),
             ("2001:db8::1", "2001:db8::1"),
             ("dhcp.example.net", "dhcp.example.net"),
             ("dhcp.example.net:67", "dhcp.example.net"),
         ] {
-            assert_eq!(Settings::host(server), host);
+            assert_eq!(Settings::host(server), Ok(host));
         }
     }
 

@@ -13,12 +13,13 @@ use super::bulk::{Told, rubbish};
 use super::keeper::{Keeper, Scope};
 use super::position::{Position, beginning};
 use super::run::{Limits, MirrorError, take, tell_swept};
+use super::settings::Settings;
 use super::wake::Wake;
-use crate::run::Phase;
+use crate::run::{Phase, Stop};
 
 /// Connections closed without an answer after which a server that has answered before is taken to do so no more.
 const CLOSURES: u32 = 5;
-/// Seconds by which the server's clock may differ from ours before the operator is told.
+/// Seconds by which the server's clock may differ from ours, or go back, before the operator is told.
 const MAX_SKEW: u32 = 10;
 
 /// How following ended.
@@ -31,16 +32,20 @@ pub(super) enum Outcome {
         since: UnixSeconds,
         until: UnixSeconds,
     },
+    /// The server's clock was put back.
+    SteppedBack { from: UnixSeconds, to: UnixSeconds },
     /// The server has no active leasequery, or not for us.
     NoActive { why: String },
 }
 
 /// What is followed, and from when on.
-pub(super) struct From {
+pub(super) struct From<'s> {
     pub(super) server: SocketAddr,
     pub(super) since: UnixSeconds,
-    pub(super) settings: FollowSettings,
+    pub(super) follow: FollowSettings,
     pub(super) query: Query,
+    /// Those of the feed: names of the files that secure mode needs.
+    pub(super) settings: &'s Settings,
 }
 
 /// A server's changes on their way to the store.
@@ -48,6 +53,8 @@ pub(super) struct Stream<'k, 'i> {
     keeper: &'k mut Keeper<'i>,
     limits: &'k mut Limits,
     name: String,
+    /// Messages go over TLS.
+    is_secure: bool,
     /// The server has answered an active query before, be it on another connection.
     has_active: bool,
     /// It has said something on this connection.
@@ -58,6 +65,10 @@ pub(super) struct Stream<'k, 'i> {
     is_catching_up: bool,
     /// Everything there is has been told from the beginning of time.
     has_loaded: bool,
+    /// The latest time up to which the server has told everything.
+    latest: UnixSeconds,
+    /// A connection of secure mode has failed: when there may be another one.
+    retry_at: Option<Instant>,
     end: Option<Result<Outcome, MirrorError>>,
 }
 
@@ -73,11 +84,14 @@ impl<'k, 'i> Stream<'k, 'i> {
             keeper,
             limits,
             name: name.to_owned(),
+            is_secure: false,
             has_active,
             has_answered: false,
             closures: 0,
             is_catching_up: true,
             has_loaded: false,
+            latest: beginning(),
+            retry_at: None,
             end: None,
         }
     }
@@ -92,33 +106,45 @@ impl<'k, 'i> Stream<'k, 'i> {
         self.has_loaded
     }
 
-    /// Follows until something ends it. Lost connections are made again.
-    pub(super) fn follow(&mut self, from: From, wake: &Wake) -> Result<Outcome, MirrorError> {
+    /// Follows until something ends it. Lost connections are made again; those of secure mode with what the files say then.
+    pub(super) fn follow(
+        &mut self,
+        from: From<'_>,
+        wake: &Wake,
+        stop: &Stop,
+    ) -> Result<Outcome, MirrorError> {
         let since = Some(from.since);
-        let mut follower =
-            Follower::new(from.query, since, from.settings, random(), Instant::now())?;
-        follow(
-            from.server,
-            &mut follower,
-            wake.stream(),
-            &mut |heard| match self.hear(heard) {
-                Ok(None) => ControlFlow::Continue(()),
-                Ok(Some(outcome)) => {
-                    self.end = Some(Ok(outcome));
-                    ControlFlow::Break(())
+        self.is_secure = from.follow.tls.is_some();
+        self.latest = from.since;
+        let mut follower = Follower::new(from.query, since, from.follow, random(), Instant::now())?;
+        loop {
+            follow(from.server, &mut follower, wake.stream(), &mut |heard| {
+                let is_idle = matches!(heard, Heard::Idle { .. });
+                self.end = self.hear(heard).transpose();
+                // Once nothing is to be done, the server has been told why a connection failed.
+                let is_lost = is_idle && self.retry_at.is_some();
+                match self.end.is_some() || is_lost {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
                 }
-                Err(error) => {
-                    self.end = Some(Err(error));
-                    ControlFlow::Break(())
+            });
+            match (self.end.take(), self.retry_at.take()) {
+                (Some(end), _) => return end,
+                (None, Some(retry_at)) if !wake.is_given() => {
+                    stop.wait(retry_at.saturating_duration_since(Instant::now()));
+                    match from.settings.tls_client() {
+                        Ok(Some(tls)) => follower.secure(tls),
+                        Ok(None) => {}
+                        Err(error) => self.keeper.status().trouble("mirror-tls", error),
+                    }
                 }
-            },
-        );
-        let Some(end) = self.end.take() else {
-            // What was told is kept; that it was told counts from the next start on.
-            self.idle(follower.base_time())?;
-            return Ok(Outcome::Stopped);
-        };
-        end
+                (None, _) => {
+                    // What was told is kept; that it was told counts from the next start on.
+                    self.idle(follower.base_time())?;
+                    return Ok(Outcome::Stopped);
+                }
+            }
+        }
     }
 
     fn hear(&mut self, heard: Heard<'_>) -> Result<Option<Outcome>, MirrorError> {
@@ -127,7 +153,10 @@ impl<'k, 'i> Stream<'k, 'i> {
                 if !is_refusal(&event) {
                     (self.has_active, self.has_answered, self.closures) = (true, true, 0);
                 }
-                return self.event(&event).map(|()| None);
+                if let Some(outcome) = self.stepped_back(&event) {
+                    return Ok(Some(outcome));
+                }
+                self.event(&event)?;
             }
             Heard::Event(FollowEvent::Gap(gap)) => {
                 let (since, until) = (gap.since, gap.until);
@@ -136,8 +165,13 @@ impl<'k, 'i> Stream<'k, 'i> {
             // A gap ends this stream, so nothing fills it here.
             Heard::Event(FollowEvent::Fill(_) | FollowEvent::Filled(_)) => {}
             Heard::Notice(Notice::Asked(since)) => self.asked(since),
-            Heard::Notice(Notice::Down { line, cause, .. }) => {
+            Heard::Notice(Notice::Down {
+                line,
+                cause,
+                retry_at,
+            }) => {
                 if line == Line::Stream {
+                    self.retry_at = self.is_secure.then_some(retry_at);
                     return Ok(self.down(&cause));
                 }
             }
@@ -201,6 +235,20 @@ impl<'k, 'i> Stream<'k, 'i> {
         Ok(())
     }
 
+    /// That the server's clock was put back: from its times it cannot be known any more what was told.
+    fn stepped_back(&mut self, event: &ActiveEvent<'_>) -> Option<Outcome> {
+        let ends_catching_up = matches!(
+            event,
+            ActiveEvent::Status(status) if status.kind == ActiveStatusKind::CatchUpComplete
+        );
+        // Before it the past is told, in no order of time.
+        let is_live = ends_catching_up || !self.is_catching_up;
+        let told = event.base_time().filter(|_| is_live)?;
+        self.latest = self.latest.max(told);
+        let (from, to) = (self.latest, told);
+        is_step_back(from, to).then_some(Outcome::SteppedBack { from, to })
+    }
+
     /// A server that has nothing to say tells its time.
     fn compare_clocks(&mut self, base_time: Option<UnixSeconds>) {
         let Some(theirs) = base_time else { return };
@@ -220,8 +268,9 @@ impl<'k, 'i> Stream<'k, 'i> {
         let refused = match cause {
             Cause::Ended(Some(status)) => is_final(status.name).then(|| status.to_string()),
             // An unsupported message has the connection closed (RFC 7724 §8.1.1).
-            // But so does a cut, and a server that ends at that moment.
-            Cause::Closed(_) if !self.has_answered => {
+            // But so does a cut, and a server that ends at that moment. One that does not accept our certificate may be heard
+            // by a reset alone, for we learn that after the handshake.
+            Cause::Closed(error) if !self.has_answered && (!self.is_secure || error.is_none()) => {
                 self.closures += 1;
                 let is_enough = !self.has_active || self.closures >= CLOSURES;
                 is_enough.then(|| "the server closed the connection".to_owned())
@@ -254,6 +303,11 @@ impl<'k, 'i> Stream<'k, 'i> {
 fn is_final(status: Option<&str>) -> bool {
     let passing = ["QueryTerminated", "UnspecFail", "Success"];
     status.is_some_and(|name| !passing.contains(&name))
+}
+
+/// Whether base-times that follow each other like this are of a clock that was put back.
+pub(super) fn is_step_back(from: UnixSeconds, to: UnixSeconds) -> bool {
+    from.0.saturating_sub(to.0) > MAX_SKEW
 }
 
 fn is_refusal(event: &ActiveEvent<'_>) -> bool {

@@ -73,6 +73,9 @@ impl Connection {
             xid: message.xid(),
             requestor: message.option(code6::CLIENTID).unwrap().to_vec(),
             since,
+            is_by_relay: message
+                .option(code6::LQ_QUERY)
+                .is_some_and(|query| query.first() == Some(&(v6::QueryType::ByRelayId as u8))),
         }
     }
 
@@ -92,6 +95,8 @@ pub struct Request6 {
     pub xid: u32,
     pub requestor: Vec<u8>,
     pub since: Option<u32>,
+    /// It is about a relay agent.
+    pub is_by_relay: bool,
 }
 
 pub type Part = Box<dyn FnOnce(Connection) + Send>;
@@ -160,6 +165,8 @@ impl Mirror {
             tls: None,
             interval: Duration::from_millis(50),
             retry: Duration::from_millis(50),
+            data_timeout: Duration::from_secs(300),
+            receive_timeout: Duration::from_secs(120),
             links: Vec::new(),
             relay_ids: Vec::new(),
         };

@@ -215,3 +215,70 @@ fn without_anything_to_ask_for_that_is_said() {
     });
     assert_eq!(mirror.status().loaded, None);
 }
+
+#[test]
+fn what_is_refused_of_several_bulk_queries_is_told_and_the_others_count() {
+    let answer = |leases: &'static [u16], after| {
+        part(move |mut connection| {
+            for _ in 0..2 {
+                let request = connection.request6(LEASEQUERY);
+                if request.is_by_relay {
+                    connection.say(&reply(&request, after, Some(StatusCode::UnknownQueryType)));
+                    continue;
+                }
+                let mut kind = LEASEQUERY_REPLY;
+                for last in leases {
+                    connection.say(&client6(
+                        &request,
+                        kind,
+                        after,
+                        *last as u8,
+                        &[(*last, 3_000)],
+                    ));
+                    kind = LEASEQUERY_DATA;
+                }
+                connection.say(&message6(&request, LEASEQUERY_DONE, after, |_| {}));
+            }
+            connection.hold();
+        })
+    };
+    let script = vec![
+        no_active(),
+        answer(&[1, 2], 10),
+        no_active(),
+        answer(&[2], 30),
+    ];
+    let mirror = Mirror::start_with(Family::V6, script, |settings| {
+        settings.links = vec!["2001:db8:7::1".parse().unwrap()];
+        settings.relay_ids = vec![vec![0, 3, 0, 7]];
+    });
+    mirror.wait_until("the second answer", |mirror| mirror.has_read_up_to(30));
+    let trouble = mirror.status().trouble.unwrap().text;
+    assert!(
+        trouble.contains("refused 1 bulk queries, the first with: UnknownQueryType"),
+        "{trouble}"
+    );
+    let states = [1, 2].map(|last| mirror.state6(last).unwrap());
+    assert_eq!(states, [State::Released, State::Active]);
+}
+
+#[test]
+fn a_server_that_refuses_every_query_is_asked_again_later() {
+    let refuse = || {
+        part(|mut connection| {
+            let request = connection.request6(LEASEQUERY);
+            connection.say(&reply(&request, 0, Some(StatusCode::NotAllowed)));
+            connection.hold();
+        })
+    };
+    let script = vec![no_active(), refuse(), no_active(), by_link(&[1], 10)];
+    let mirror = Mirror::start_with(Family::V6, script, |settings| {
+        settings.links = vec!["2001:db8:7::1".parse().unwrap()];
+    });
+    mirror.wait_until("the trouble", |mirror| {
+        let trouble = mirror.status().trouble;
+        trouble.is_some_and(|trouble| trouble.text.contains("refused a bulk query: NotAllowed"))
+    });
+    mirror.wait_until("the answer", |mirror| mirror.has_read_up_to(10));
+    assert_eq!(mirror.state6(1), Some(State::Active));
+}

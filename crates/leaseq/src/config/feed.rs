@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use leaseq_feed::kea_ha::ControlAddress;
 use leaseq_feed::{Settings, dnsmasq, isc, kea, mirror, socket};
-use leaseq_wire::parameters::ACTIVE_LQ_IDLE_TIMEOUT;
+use leaseq_wire::parameters::{
+    ACTIVE_LQ_IDLE_TIMEOUT, ACTIVE_LQ_RCV_TIMEOUT, BULK_LQ_DATA_TIMEOUT,
+};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -18,6 +20,9 @@ use crate::tls::Certificate;
 
 /// How often a server without active leasequery is asked in bulk.
 const MIRROR_INTERVAL: Duration = Duration::from_secs(15 * 60);
+
+/// The shortest time between attempts at a mirrored server.
+const SHORTEST_RETRY: Duration = Duration::from_millis(10);
 
 /// A source of leases. Which keys it takes depends on its kind.
 #[derive(Debug, Deserialize)]
@@ -248,15 +253,23 @@ fn mirror(
     server: &str,
     base: &Path,
 ) -> Result<mirror::Settings, String> {
+    let host =
+        |key: &str, text| mirror::Settings::host(text).map_err(|error| format!("{key}: {error}"));
+    let server_host = host("server", server)?;
     let files = (&section.ca, &section.certificate, &section.key);
     let tls = match files {
         (Some(ca), Some(certificate), Some(key)) => {
-            let host = mirror::Settings::host(server);
+            let name = section.server_name.as_deref();
+            if let Some(name) = name.filter(|name| host("server-name", name) != Ok(name)) {
+                return Err(format!(
+                    "server-name: expected an address or a name of a host, found {name:?}"
+                ));
+            }
             Some(mirror::TlsFiles {
                 ca: base.join(ca),
                 certificate: base.join(certificate),
                 key: base.join(key),
-                server_name: section.server_name.clone().unwrap_or_else(|| host.into()),
+                server_name: name.unwrap_or(server_host).to_owned(),
             })
         }
         (None, None, None) if section.server_name.is_none() => None,
@@ -271,32 +284,39 @@ fn mirror(
         return Err("`links` has no meaning in family 4".into());
     }
     let relay_ids = section.relay_ids.iter().flatten();
-    let interval = at_least_a_second("interval", &section.interval, MIRROR_INTERVAL)?;
+    let second = Duration::from_secs(1);
+    let interval = at_least(second, "interval", &section.interval, MIRROR_INTERVAL)?;
+    let retry = at_least(
+        SHORTEST_RETRY,
+        "retry",
+        &section.retry,
+        ACTIVE_LQ_IDLE_TIMEOUT,
+    )?;
     Ok(mirror::Settings {
         name,
         family,
         server: server.to_owned(),
         tls,
         interval,
-        retry: section
-            .retry
-            .as_ref()
-            .map_or(ACTIVE_LQ_IDLE_TIMEOUT, |Text(retry)| *retry),
+        retry,
+        data_timeout: BULK_LQ_DATA_TIMEOUT,
+        receive_timeout: ACTIVE_LQ_RCV_TIMEOUT,
         links,
         relay_ids: relay_ids.map(|Text(Octets(id))| id.clone()).collect(),
     })
 }
 
-fn at_least_a_second(
+fn at_least(
+    least: Duration,
     key: &str,
     given: &Option<Text<Duration>>,
     default: Duration,
 ) -> Result<Duration, String> {
     match given {
         None => Ok(default),
-        Some(Text(time)) if *time < Duration::from_secs(1) => {
-            Err(format!("{key}: expected at least 1s, found {time:?}"))
-        }
+        Some(Text(time)) if *time < least => Err(format!(
+            "{key}: expected at least {least:?}, found {time:?}"
+        )),
         Some(Text(time)) => Ok(*time),
     }
 }

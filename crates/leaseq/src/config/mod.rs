@@ -166,4 +166,6 @@ impl Config {
 #[cfg(test)]
 mod documented;
 #[cfg(test)]
+mod mirror_tests;
+#[cfg(test)]
 mod tests;

@@ -28,6 +28,7 @@ pub use settings::FollowSettings;
 pub use told::{Action, Cause, FollowEvent, Line, Notice};
 
 use crate::random::Random;
+use crate::tls::TlsClient;
 use crate::{Active, ActiveEvent, ActiveStatusKind, Bulk, Event, Query, QueryError, Status};
 use connection::{Connection, Do};
 use settings::Retry;
@@ -105,6 +106,11 @@ impl Follower {
     #[must_use]
     pub fn settings(&self) -> &FollowSettings {
         &self.settings
+    }
+
+    /// Changes who we are to the server and whom we trust, from the next connection on.
+    pub fn secure(&mut self, tls: TlsClient) {
+        Arc::make_mut(&mut self.settings).tls = Some(tls);
     }
 
     /// A gap is open.
