@@ -4,7 +4,10 @@
 mod common;
 
 mod changes;
+mod message;
 mod million;
 mod node;
 mod proxy;
 mod replica;
+mod secure;
+mod several;

@@ -1,7 +1,7 @@
 //! A server of the test, with a configuration and a store of its own, that can be killed and comes back at the same address.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -53,30 +53,41 @@ pub struct Node {
     /// `[store]` keys and `[[feed]]` sections.
     store: String,
     feeds: String,
+    /// Where its certificates are, if it serves nobody without TLS.
+    tls: Option<PathBuf>,
 }
 
 impl Node {
     /// Starts a server whose leases come over a socket.
     pub fn origin(store: &str) -> Node {
-        Node::start(store, |dir| {
-            format!(
-                "[[feed]]\nkind = \"ndjson\"\nlisten = \"unix:{}/feed.sock\"\n",
-                dir.display()
-            )
-        })
+        Node::start(store, None, leases_come_over_a_socket)
+    }
+
+    /// The same on TLS alone, with the files `server.pem`, `server.key` and `ca.pem` of a directory.
+    pub fn secure_origin(store: &str, tls: &Path) -> Node {
+        Node::start(store, Some(tls.to_owned()), leases_come_over_a_socket)
     }
 
     /// Starts a mirror of what listens at these addresses.
     pub fn mirror(store: &str, v4: SocketAddr, v6: SocketAddr) -> Node {
-        let feed = |family: u8, server: SocketAddr| {
-            format!(
-                "[[feed]]\nkind = \"leasequery\"\nfamily = {family}\nserver = \"{server}\"\nretry = \"20ms\"\n"
-            )
-        };
-        Node::start(store, |_| feed(4, v4) + &feed(6, v6))
+        Node::start(store, None, |_| mirrors(4, v4) + &mirrors(6, v6))
     }
 
-    fn start(store: &str, feeds: impl FnOnce(&Path) -> String) -> Node {
+    /// Starts a mirror of a server on TLS that is to have this name, with the files `mirror.pem`, `mirror.key` and `ca.pem` of
+    /// a directory.
+    pub fn secure_mirror(store: &str, origin: &Node, tls: &Path, name: &str) -> Node {
+        let feed = |family: u8, server: SocketAddr| {
+            mirrors(family, server)
+                + &format!(
+                    "ca = \"{0}/ca.pem\"\ncertificate = \"{0}/mirror.pem\"\nkey = \"{0}/mirror.key\"\nserver-name = \"{name}\"\n",
+                    tls.display(),
+                )
+        };
+        Node::start(store, None, |_| feed(4, origin.v4) + &feed(6, origin.v6))
+    }
+
+    /// Starts a server with these feeds; with the directory of its certificates, if it serves nobody without TLS.
+    pub fn start(store: &str, tls: Option<PathBuf>, feeds: impl FnOnce(&Path) -> String) -> Node {
         let dir = tempfile::tempdir().unwrap();
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut node = Node {
@@ -85,6 +96,7 @@ impl Node {
             v6: any,
             store: store.to_owned(),
             feeds: feeds(dir.path()),
+            tls,
             dir,
         };
         node.start_again();
@@ -96,9 +108,20 @@ impl Node {
     /// Starts it where it was.
     pub fn start_again(&mut self) {
         let _ = fs::remove_file(self.socket());
+        let (common, mode) = match &self.tls {
+            None => (COMMON.to_owned(), "--active-insecure"),
+            Some(tls) => {
+                let secure = format!(
+                    "[tls]\ncertificate = \"{0}/server.pem\"\nkey = \"{0}/server.key\"\nclient-ca = \"{0}/ca.pem\"\n\
+                     bulk = \"required\"\n[active]\nenabled = true\n",
+                    tls.display()
+                );
+                (COMMON.replace("[active]\n", &secure), "--log-level=info")
+            }
+        };
         let config = format!(
             "[store]\ndir = \"{}/store\"\n{}\n[dhcp4]\nlisten-tcp = [\"{}\"]\nserver-identifier = \"127.0.0.1\"\n\
-             [dhcp6]\nlisten-tcp = [\"{}\"]\nserver-duid = \"00:03:00:01:02:00:5e:00:53:01\"\n{COMMON}{}",
+             [dhcp6]\nlisten-tcp = [\"{}\"]\nserver-duid = \"00:03:00:01:02:00:5e:00:53:01\"\n{common}{}",
             self.dir.path().display(),
             self.store,
             self.v4,
@@ -109,7 +132,7 @@ impl Node {
         fs::write(&file, config).unwrap();
         let arguments = [
             "serve",
-            "--active-insecure",
+            mode,
             "--log-format",
             "json",
             "--config",
@@ -137,7 +160,7 @@ impl Node {
 
     /// Sends lines to the feed; they are durable afterwards.
     pub fn feed(&self, lines: &[Value]) {
-        feed(&self.socket(), lines);
+        try_feed(&self.socket(), lines).unwrap();
     }
 
     /// Where lines are sent to.
@@ -203,16 +226,33 @@ impl Node {
     }
 }
 
-/// Sends lines to a feed's socket; they are durable afterwards.
-pub fn feed(socket: &Path, lines: &[Value]) {
-    let mut stream = UnixStream::connect(socket).unwrap();
+/// A feed that mirrors a server.
+pub fn mirrors(family: u8, server: SocketAddr) -> String {
+    format!(
+        "[[feed]]\nkind = \"leasequery\"\nfamily = {family}\nserver = \"{server}\"\nretry = \"20ms\"\n"
+    )
+}
+
+/// A feed of what [`Node::feed`] sends.
+pub fn leases_come_over_a_socket(dir: &Path) -> String {
+    let dir = dir.display();
+    format!("[[feed]]\nkind = \"ndjson\"\nlisten = \"unix:{dir}/feed.sock\"\n")
+}
+
+/// Sends lines to a feed's socket; they are durable afterwards, unless the server has gone.
+pub fn try_feed(socket: &Path, lines: &[Value]) -> io::Result<()> {
+    let mut stream = UnixStream::connect(socket)?;
     let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-    stream.write_all(text.as_bytes()).unwrap();
-    stream.shutdown(Shutdown::Write).unwrap();
+    stream.write_all(text.as_bytes())?;
+    stream.shutdown(Shutdown::Write)?;
     let mut answers = String::new();
-    stream.read_to_string(&mut answers).unwrap();
+    stream.read_to_string(&mut answers)?;
+    assert!(!answers.contains("error"), "{answers}");
     let expected = format!("{{\"ok\":{}}}\n", lines.len());
-    assert!(answers.ends_with(&expected), "{answers}");
+    match answers.ends_with(&expected) {
+        true => Ok(()),
+        false => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
 }
 
 /// Leases, or clients, that a server tells.

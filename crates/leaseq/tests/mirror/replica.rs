@@ -26,7 +26,7 @@ impl Link {
 }
 
 /// Waits until the mirror has what the origin is told last, and compares.
-fn settle_and_compare(mut origin: Node, mut mirror: Node) {
+pub fn settle_and_compare(mut origin: Node, mut mirror: Node) {
     for number in 20..23 {
         origin.feed(&marker(number));
         mirror.wait_for_client(number);
