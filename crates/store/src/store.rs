@@ -25,7 +25,7 @@ use crate::writer::{Control, Ended};
 pub struct Committed {
     /// Sequence of the last record published when the last of the events was.
     pub sequence: u64,
-    /// How many of the events changed something.
+    /// How many of the events changed something, positions of feeds aside.
     pub changed: u32,
     /// Events that were not stored: their index in what was submitted, and why. They do no harm to the others.
     pub rejected: Vec<(usize, EventError)>,

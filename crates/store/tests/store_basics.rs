@@ -243,7 +243,8 @@ fn a_jump_across_a_restart_waits_for_a_feed() {
             read_up_to: Stamp::from_seconds(up_to),
             live: true,
         };
-        store(open, vec![Event::Feed(event)]);
+        let changed = store(open, vec![Event::Feed(event)]).changed;
+        assert_eq!(changed, 0, "how far a feed has come is no change of a lease");
     };
     let open = fixture.open();
     read(&open, T0);

@@ -239,8 +239,10 @@ impl Writer {
             submission.rejected.push((at, error));
             return Ok(());
         }
+        // How far a feed has come is written as well, but is no change of what it tells.
+        let is_of_binding = !matches!(event, Event::Feed(_));
         match self.resolve(event)? {
-            Outcome::Changed => submission.changed += 1,
+            Outcome::Changed => submission.changed += u32::from(is_of_binding),
             Outcome::Rejected(error) => submission.rejected.push((at, error)),
             Outcome::Outdated => {
                 self.shared.counts.outdated.fetch_add(1, Relaxed);
