@@ -79,6 +79,8 @@ pub struct Status {
 struct State {
     phase: Phase,
     since: SystemTime,
+    /// Since when its source could not be read, tries included.
+    waiting_since: Option<SystemTime>,
     loaded: Option<SystemTime>,
     read_up_to: Stamp,
     backlog_octets: u64,
@@ -136,7 +138,7 @@ pub struct Snapshot {
     pub source: String,
     /// What it is doing.
     pub phase: Phase,
-    /// Since when.
+    /// Since when; while it waits, since its source could not be read.
     pub since: SystemTime,
     /// When it had read everything for the first time since this server started.
     pub loaded: Option<SystemTime>,
@@ -188,6 +190,7 @@ impl Status {
             state: Mutex::new(State {
                 phase: Phase::Starting,
                 since: SystemTime::now(),
+                waiting_since: None,
                 loaded: None,
                 read_up_to: Stamp::ZERO,
                 backlog_octets: 0,
@@ -237,8 +240,18 @@ impl Status {
         if phase == Phase::Following && state.loaded.is_none() {
             state.loaded = Some(SystemTime::now());
         }
+        let now = SystemTime::now();
+        // A try that comes to nothing does not end the waiting: what matters is since when nothing has been told.
+        let since = match phase {
+            Phase::Waiting => *state.waiting_since.get_or_insert(now),
+            Phase::Following => {
+                state.waiting_since = None;
+                now
+            }
+            _ => now,
+        };
         if state.phase != phase {
-            (state.phase, state.since) = (phase, SystemTime::now());
+            (state.phase, state.since) = (phase, since);
             tracing::debug!(id = "feed-phase", feed = %self.name, phase = phase.name(), "a feed goes on");
         }
     }
@@ -360,6 +373,21 @@ mod tests {
         status.enter(Phase::Waiting);
         status.enter(Phase::Following);
         assert_eq!(status.snapshot().loaded, loaded);
+    }
+
+    #[test]
+    fn a_try_that_comes_to_nothing_does_not_end_the_waiting() {
+        let status = Status::new("kea4", "kea-memfile", Some(4), "/leases4.csv");
+        status.enter(Phase::Waiting);
+        let first = status.snapshot().since;
+        status.enter(Phase::Loading);
+        assert!(status.snapshot().since > first);
+        status.enter(Phase::Waiting);
+        assert_eq!(status.snapshot().since, first);
+        status.enter(Phase::Following);
+        let followed = status.snapshot().since;
+        status.enter(Phase::Waiting);
+        assert!(status.snapshot().since >= followed);
     }
 
     #[test]
