@@ -17,8 +17,10 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, oneshot};
 
+use super::impatient::Impatient;
 use super::metrics::Metrics;
 use super::page::STATUS_PAGE;
 use super::status::{self, Listed};
@@ -26,10 +28,14 @@ use super::watched::Watched;
 
 /// Connections at a time; further ones wait to be accepted.
 const MAX_CONNECTIONS: usize = 32;
-/// How long the header of a request may take to arrive, and how long an idle connection is kept.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a connection may live at all.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
+/// Octets of a header, and of what is read ahead of one; a longer one is refused.
+const MAX_HEADER: usize = 16 * 1024;
+/// How long clients are waited for.
+const PATIENCE: Patience = Patience {
+    header: Duration::from_secs(10),
+    taking: Duration::from_secs(10),
+    connection: Duration::from_secs(300),
+};
 /// Pause after an accept that failed for want of something (open files): it would fail again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -52,6 +58,17 @@ pub struct Admin {
     watched: Arc<Watched>,
     end: oneshot::Sender<()>,
     thread: JoinHandle<()>,
+}
+
+/// How long a client is waited for.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// For the header of a request, and for the next request.
+    header: Duration,
+    /// While it takes nothing of an answer.
+    taking: Duration,
+    /// Altogether.
+    connection: Duration,
 }
 
 struct Pages {
@@ -86,7 +103,7 @@ impl Admin {
         let run = move || {
             runtime.block_on(async {
                 tokio::select! {
-                    () = accept(listener, pages) => {}
+                    () = accept(listener, pages, PATIENCE) => {}
                     _ = ended => {}
                 }
             });
@@ -121,7 +138,7 @@ impl Admin {
     }
 }
 
-async fn accept(listener: TcpListener, pages: Arc<Pages>) {
+async fn accept(listener: TcpListener, pages: Arc<Pages>, patience: Patience) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
@@ -141,19 +158,28 @@ async fn accept(listener: TcpListener, pages: Arc<Pages>) {
         };
         let pages = Arc::clone(&pages);
         tokio::spawn(async move {
-            let service = service_fn(move |request| {
-                let answer = answer(&pages, &request);
-                async move { Ok::<_, Infallible>(answer) }
-            });
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEADER_TIMEOUT)
-                .serve_connection(TokioIo::new(socket), service);
-            // Whatever ends a connection concerns its client alone.
-            let _ = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await;
+            serve(socket, &pages, patience).await;
             drop(place);
         });
     }
+}
+
+/// Answers the requests of one connection until it ends, or its client has been waited for long enough.
+async fn serve(socket: TcpStream, pages: &Pages, patience: Patience) {
+    let service = service_fn(|request| {
+        let answer = answer(pages, &request);
+        async move { Ok::<_, Infallible>(answer) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(patience.header)
+        .max_buf_size(MAX_HEADER)
+        .serve_connection(
+            TokioIo::new(Impatient::new(socket, patience.taking)),
+            service,
+        );
+    // Whatever ends a connection concerns its client alone.
+    let _ = tokio::time::timeout(patience.connection, connection).await;
 }
 
 fn answer(pages: &Pages, request: &Request<Incoming>) -> Response<Full<Bytes>> {
@@ -221,4 +247,103 @@ fn page(status: StatusCode, content_type: &'static str, text: String) -> Respons
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream as Client;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(3600);
+    const SHORT: Duration = Duration::from_millis(50);
+    const GET: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: leaseq\r\nConnection: close\r\n\r\n";
+
+    /// A server of a status without a store behind it; it ends with the test's process.
+    fn server(patience: Patience) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let watched = Arc::new(Watched::default());
+        let pages = Arc::new(Pages {
+            metrics: Metrics::of(Arc::clone(&watched)),
+            watched,
+        });
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            runtime.unwrap().block_on(accept(listener, pages, patience));
+        });
+        address
+    }
+
+    /// Connects and sends this; the server may have hung up meanwhile.
+    fn send(to: SocketAddr, octets: &[u8]) -> Client {
+        let mut client = Client::connect(to).unwrap();
+        let _ = client.write_all(octets);
+        client
+    }
+
+    /// What comes until the server closes the connection, or resets it.
+    fn read(mut client: Client) -> String {
+        let mut got = Vec::new();
+        let _ = client.read_to_end(&mut got);
+        String::from_utf8_lossy(&got).into_owned()
+    }
+
+    #[test]
+    fn a_client_that_does_not_ask_is_let_go() {
+        let server = server(Patience {
+            header: SHORT,
+            taking: LONG,
+            connection: LONG,
+        });
+        assert!(!read(send(server, b"")).contains(" 200 "));
+        assert!(!read(send(server, &GET[..GET.len() - 2])).contains(" 200 "));
+        // After an answer it may ask again, and does not.
+        let kept = b"GET /healthz HTTP/1.1\r\nHost: leaseq\r\n\r\n";
+        assert!(read(send(server, kept)).contains(" 200 "));
+    }
+
+    #[test]
+    fn a_client_that_takes_nothing_is_let_go() {
+        let server = server(Patience {
+            header: LONG,
+            taking: SHORT,
+            connection: LONG,
+        });
+        // More answers than the buffers of both sides hold.
+        let mut client = Client::connect(server).unwrap();
+        let page = b"GET / HTTP/1.1\r\nHost: leaseq\r\n\r\n";
+        let refused = (0..1_000_000).any(|_| client.write_all(page).is_err());
+        assert!(refused, "the connection goes on");
+        assert!(read(send(server, GET)).contains(" 200 "));
+    }
+
+    #[test]
+    fn a_header_without_an_end_is_refused() {
+        let server = server(PATIENCE);
+        let mut client = send(server, b"GET /healthz HTTP/1.1\r\nHost: leaseq\r\nX: ");
+        let refused = (0..10_000).any(|_| client.write_all(&[b'x'; 4096]).is_err());
+        assert!(refused, "40 MB of a header were taken");
+        let long = [b"GET /", &[b'x'; MAX_HEADER][..], b" HTTP/1.1\r\n\r\n"].concat();
+        assert!(!read(send(server, &long)).contains(" 200 "));
+        assert!(read(send(server, GET)).contains(" 200 "));
+    }
+
+    #[test]
+    fn who_asks_is_answered_though_all_places_were_taken_by_silent_clients() {
+        let server = server(Patience {
+            header: SHORT,
+            taking: LONG,
+            connection: LONG,
+        });
+        let silent: Vec<Client> = (0..3 * MAX_CONNECTIONS)
+            .map(|_| send(server, b"GET /"))
+            .collect();
+        assert!(read(send(server, GET)).contains(" 200 "));
+        drop(silent);
+    }
 }
