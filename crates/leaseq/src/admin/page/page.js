@@ -121,13 +121,15 @@ function tiles(status) {
     ["Octets/s", sent === null ? "–" : octets(sent), `${octets(traffic(status, "sent_octets"))} sent`, sent],
     ["Changes/s", rate(changes), `${short(status.store.sequence)} records`, changes],
     ["Connections", count(status.connections.total),
-      `${short(kinds("bulk"))} bulk, ${short(kinds("idle"))} idle; ${short(v4.tls + v6.tls)} on TLS`, status.connections.total],
+      `${short(kinds("bulk"))} bulk, ${short(kinds("idle"))} idle, ${short(v4.tls + v6.tls)} on TLS`, status.connections.total,
+      blocked && `${short(blocked)} blocked`],
     ["Streams", count(streams),
-      streams === 0 ? "none" : [catching && `${catching} catching up`, lagging && `${lagging} lagging`, blocked && `${blocked} blocked`]
-        .filter(Boolean).join(", ") || "all at the tail", streams],
+      streams === 0 ? "none" : catching ? `${short(catching)} catching up` : lagging ? "" : "all at the tail", streams,
+      lagging && `${short(lagging)} lagging`],
   ];
-  $("tiles").replaceChildren(...told.map(([name, value, sub, point]) => {
+  $("tiles").replaceChildren(...told.map(([name, value, sub, point, trouble]) => {
     const tile = el("div", [el("dt", name), el("dd", value), el("dd", sub, "sub")]);
+    if (trouble) tile.append(el("dd", trouble, "sub warn-text"));
     const values = remember(name, point);
     if (point !== null || values.length) tile.append(sparkline(values));
     return tile;
@@ -327,7 +329,13 @@ function warnings(status) {
     const part = one.limit ? one.used / one.limit : 1;
     if (part >= 0.8) told.push([`${one.name}${one.note ? " (" + one.note + ")" : ""}: ${Math.floor(part * 100)} % taken`, part >= 0.95]);
   }
-  for (const feed of status.feeds) if (feed.remark) told.push([`feed ${feed.name}: ${feed.remark}`, false]);
+  for (const feed of status.feeds) {
+    if (feed.phase === "waiting") {
+      const why = feed.last_trouble ? ": " + feed.last_trouble.text : "";
+      told.push([`feed ${feed.name} has waited for its source for ${span(status.now_ms - feed.since * 1000)}${why}`, false]);
+    }
+    if (feed.remark) told.push([`feed ${feed.name}: ${feed.remark}`, false]);
+  }
   return told;
 }
 
