@@ -1,6 +1,8 @@
 //! `/metrics` as Prometheus reads it.
 
-use std::io::Write;
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
 use crate::common::{stderr, stdout};
@@ -91,4 +93,44 @@ fn what_happened_is_counted() {
         value("leaseq_store_commit_seconds_bucket{le=\"+Inf\"} "),
         batches
     );
+}
+
+/// Names and labels of all samples.
+fn series(setup: &Setup) -> BTreeSet<String> {
+    let metrics = get(setup.admin(), "/metrics").body;
+    let samples = metrics.lines().filter(|line| !line.starts_with('#'));
+    samples
+        .filter_map(|line| line.rsplit_once(' '))
+        .map(|(series, _)| series.to_owned())
+        .collect()
+}
+
+#[test]
+fn what_requestors_send_makes_no_series() {
+    let setup = Setup::start();
+    let before = series(&setup);
+    for to in ["dhcp4-tcp", "dhcp6-tcp"] {
+        // Every message type there can be, none of them a whole message, and frames of nothing.
+        for kind in 0..=u8::MAX {
+            let mut stream = TcpStream::connect(setup.server.address(to)).unwrap();
+            let mut message = vec![kind; 300];
+            message[236..243].copy_from_slice(&[99, 130, 83, 99, 53, 1, kind]);
+            let length = if kind == 0 { 0 } else { 300_u16 };
+            let _ = stream.write_all(&[&length.to_be_bytes()[..], &message].concat());
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+            let _ = stream.read_to_end(&mut Vec::new());
+        }
+    }
+    assert_eq!(series(&setup), before);
+}
+
+#[test]
+fn bounds_of_histograms_are_what_they_seem() {
+    let setup = Setup::start();
+    let metrics = get(setup.admin(), "/metrics").body;
+    for bound in ["0.0005", "0.025", "0.1", "10.0"] {
+        let start = format!("leaseq_store_commit_seconds_bucket{{le=\"{bound}\"}} ");
+        let is_there = metrics.lines().any(|line| line.starts_with(&start));
+        assert!(is_there, "no {start}in\n{metrics}");
+    }
 }

@@ -7,7 +7,7 @@ use super::{FAMILIES, Metric, family};
 use crate::admin::process;
 use crate::admin::watched::Served;
 
-const MICROSECOND: f64 = 1e-6;
+const MICROSECONDS_A_SECOND: f64 = 1e6;
 
 /// The metrics of the store.
 pub fn metrics(served: &Served) -> Vec<Metric> {
@@ -115,7 +115,7 @@ fn work(stats: &Stats) -> Vec<Metric> {
             "store_commit_seconds",
             "how long the writing and syncing of a batch took",
             stats.commit_micros.clone(),
-            MICROSECOND,
+            MICROSECONDS_A_SECOND,
         ),
         Metric::histogram(
             "store_batch_records",
