@@ -244,7 +244,10 @@ fn a_jump_across_a_restart_waits_for_a_feed() {
             live: true,
         };
         let changed = store(open, vec![Event::Feed(event)]).changed;
-        assert_eq!(changed, 0, "how far a feed has come is no change of a lease");
+        assert_eq!(
+            changed, 0,
+            "how far a feed has come is no change of a lease"
+        );
     };
     let open = fixture.open();
     read(&open, T0);
