@@ -209,3 +209,79 @@ async fn has_ended(ends: &mut watch::Receiver<bool>) {
     // The sender lives as long as the peer.
     let _ = ends.wait_for(|ends| *ends).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    use leaseq_store::{Options, Store, SyncMode, Topology};
+
+    use super::*;
+    use crate::run::Status;
+
+    /// A moment, which is over before a client can have done anything.
+    const NO_TIME: Duration = Duration::from_millis(1);
+
+    /// What a client that sends this, and nothing more, is told before the connection is closed.
+    fn told(limits: Limits, sent: &[u8]) -> (String, u64) {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options {
+            sync: SyncMode::Never,
+            segment_size: 1 << 20,
+            ..Options::default()
+        };
+        let store = Store::open(dir.path(), options, Topology::default()).unwrap();
+        let status = Arc::new(Status::new("kea", "kea-ha", None, "here"));
+        let peer = Arc::new(Peer::new(Arc::new(store), Arc::clone(&status)));
+        let service = Service {
+            credentials: None,
+            tls: None,
+            limits,
+        };
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let server = Server::start(listen, service, Arc::clone(&peer)).unwrap();
+        let mut client = TcpStream::connect(server.address()).unwrap();
+        client.write_all(sent).unwrap();
+        let mut told = Vec::new();
+        // Whether it was closed before or after what was sent is left to chance.
+        let _ = client.read_to_end(&mut told);
+        peer.end();
+        server.join();
+        let status = status.snapshot();
+        (String::from_utf8(told).unwrap(), status.troubles)
+    }
+
+    #[test]
+    fn silence_ends_a_connection() {
+        let first = Limits {
+            first_request: NO_TIME,
+            ..Limits::default()
+        };
+        assert_eq!(told(first, b""), (String::new(), 0));
+        assert_eq!(told(first, b"POST / HT"), (String::new(), 0));
+        let idle = Limits {
+            idle: NO_TIME,
+            ..Limits::default()
+        };
+        let (answer, _) = told(idle, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert!(
+            answer.is_empty() || answer.starts_with("HTTP/1.1 405 "),
+            "{answer}"
+        );
+    }
+
+    #[test]
+    fn a_body_that_does_not_come_is_a_lost_update() {
+        let body = Limits {
+            body: NO_TIME,
+            ..Limits::default()
+        };
+        let (answer, troubles) = told(
+            body,
+            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{",
+        );
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+        assert_eq!(troubles, 1);
+    }
+}

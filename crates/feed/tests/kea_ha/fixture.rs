@@ -33,6 +33,11 @@ pub struct Fixture {
 
 /// Starts a feed; `control4` and `control6` are sockets of Kea.
 pub fn fixture(control4: Option<&Path>, control6: Option<&Path>) -> Fixture {
+    fixture_of(settings(control4, control6))
+}
+
+/// Starts a feed with these settings.
+pub fn fixture_of(settings: Settings) -> Fixture {
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::new(NOW * 1_000));
     let options = Options {
@@ -43,7 +48,7 @@ pub fn fixture(control4: Option<&Path>, control6: Option<&Path>) -> Fixture {
     };
     let path = dir.path().join("store");
     let store = Arc::new(Store::open(&path, options, Topology::default()).unwrap());
-    let feed = start(&store, control4, control6);
+    let feed = kea_ha::start(&settings, Arc::clone(&store)).unwrap();
     Fixture {
         _dir: dir,
         store,
@@ -52,10 +57,11 @@ pub fn fixture(control4: Option<&Path>, control6: Option<&Path>) -> Fixture {
     }
 }
 
-fn start(store: &Arc<Store>, control4: Option<&Path>, control6: Option<&Path>) -> Feed {
+/// Settings of a feed; `control4` and `control6` are sockets of Kea.
+pub fn settings(control4: Option<&Path>, control6: Option<&Path>) -> Settings {
     let control =
         |path: Option<&Path>| path.map(|path| format!("unix:{}", path.display()).parse().unwrap());
-    let settings = Settings {
+    Settings {
         name: "kea".into(),
         listen: "127.0.0.1:0".parse().unwrap(),
         credentials: None,
@@ -66,15 +72,14 @@ fn start(store: &Arc<Store>, control4: Option<&Path>, control6: Option<&Path>) -
         pull_interval: Duration::from_secs(3_600),
         // Kea is asked at each turn.
         probe_interval: Duration::ZERO,
-    };
-    kea_ha::start(&settings, Arc::clone(store)).unwrap()
+    }
 }
 
 impl Fixture {
     /// Ends the feed and starts it again on the same store.
     pub fn restart_feed(self, control4: Option<&Path>) -> Fixture {
         self.feed.stop();
-        let feed = start(&self.store, control4, None);
+        let feed = kea_ha::start(&settings(control4, None), Arc::clone(&self.store)).unwrap();
         Fixture { feed, ..self }
     }
 
@@ -141,6 +146,15 @@ impl Kea {
     /// The feed's address.
     pub fn peer(&self) -> SocketAddr {
         self.0.get_ref().peer_addr().unwrap()
+    }
+
+    /// Sends as many octets as are taken at once; how many.
+    pub fn send_some(&mut self, octets: &[u8]) -> usize {
+        let stream = self.0.get_mut();
+        stream.set_nonblocking(true).unwrap();
+        let sent = stream.write(octets).unwrap_or(0);
+        stream.set_nonblocking(false).unwrap();
+        sent
     }
 
     /// Sends octets as they are.

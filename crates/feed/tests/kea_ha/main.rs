@@ -4,3 +4,4 @@
 mod fixture;
 mod pull;
 mod push;
+mod rude;
