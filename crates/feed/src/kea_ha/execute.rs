@@ -1,5 +1,7 @@
 //! What is done for a command, and answered.
 
+use std::net::IpAddr;
+
 use leaseq_store::Event;
 use serde_json::{Value, json};
 
@@ -12,11 +14,11 @@ use crate::kea::Family;
 /// Characters of a text of a request that an answer or a line of the log tells: an address has fewer.
 const MOST_TOLD: usize = 64;
 
-/// Does what a request asks for. The answer to an update is given once it is durable.
+/// Does what a request of a server at `from` asks for. The answer to an update is given once it is durable.
 ///
 /// # Errors
 /// The body is not JSON.
-pub(super) async fn execute(peer: &Peer, body: &[u8]) -> Result<Answer, NoCommand> {
+pub(super) async fn execute(peer: &Peer, from: IpAddr, body: &[u8]) -> Result<Answer, NoCommand> {
     let Request { family, command } = match command::parse(body) {
         Ok(request) => request,
         Err(NoCommand::Malformed(reason)) => {
@@ -34,9 +36,9 @@ pub(super) async fn execute(peer: &Peer, body: &[u8]) -> Result<Answer, NoComman
         peer.heard(family);
     }
     Ok(match command {
-        Command::Update(family, lease) => update(peer, family, &lease).await,
-        Command::Delete(family, lease) => delete(peer, family, &lease).await,
-        Command::BulkApply { deleted, leases } => bulk_apply(peer, &deleted, &leases).await,
+        Command::Update(family, lease) => update(peer, family, from, &lease).await,
+        Command::Delete(family, lease) => delete(peer, family, from, &lease).await,
+        Command::BulkApply { deleted, leases } => bulk_apply(peer, from, &deleted, &leases).await,
         Command::Heartbeat => heartbeat(),
         Command::Status => status(peer),
         Command::Version => Answer::success(env!("CARGO_PKG_VERSION")),
@@ -46,9 +48,9 @@ pub(super) async fn execute(peer: &Peer, body: &[u8]) -> Result<Answer, NoComman
     })
 }
 
-async fn update(peer: &Peer, family: Family, lease: &Value) -> Answer {
+async fn update(peer: &Peer, family: Family, from: IpAddr, lease: &Value) -> Answer {
     match read(peer, family, lease, false) {
-        Ok(event) => match store_one(peer, family, event).await {
+        Ok(event) => match store_one(peer, family, from, event).await {
             Ok(()) => Answer::success(format!("{} lease updated.", name(family))),
             Err(reason) => Answer::error(reason),
         },
@@ -56,9 +58,9 @@ async fn update(peer: &Peer, family: Family, lease: &Value) -> Answer {
     }
 }
 
-async fn delete(peer: &Peer, family: Family, lease: &Value) -> Answer {
+async fn delete(peer: &Peer, family: Family, from: IpAddr, lease: &Value) -> Answer {
     match read(peer, family, lease, true) {
-        Ok(event) => match store_one(peer, family, event).await {
+        Ok(event) => match store_one(peer, family, from, event).await {
             Ok(()) => Answer::success(format!("{} lease deleted.", name(family))),
             Err(reason) => Answer::error(reason),
         },
@@ -90,7 +92,7 @@ impl Failures {
 }
 
 /// Each lease is taken or refused by itself.
-async fn bulk_apply(peer: &Peer, deleted: &[Value], leases: &[Value]) -> Answer {
+async fn bulk_apply(peer: &Peer, from: IpAddr, deleted: &[Value], leases: &[Value]) -> Answer {
     let all = deleted
         .iter()
         .map(|lease| (lease, true))
@@ -108,7 +110,7 @@ async fn bulk_apply(peer: &Peer, deleted: &[Value], leases: &[Value]) -> Answer 
         }
     }
     if !events.is_empty() {
-        let committed = match store(peer, Family::V6, events).await {
+        let committed = match store(peer, Family::V6, from, events).await {
             Ok(refused) => refused,
             Err(reason) => return Answer::error(reason),
         };
@@ -203,11 +205,11 @@ fn refuse(peer: &Peer, lease: &Value, reason: &str) -> String {
     text
 }
 
-async fn store_one(peer: &Peer, family: Family, event: Event) -> Result<(), String> {
+async fn store_one(peer: &Peer, family: Family, from: IpAddr, event: Event) -> Result<(), String> {
     if peer.is_overtaken(&event) {
         return Ok(());
     }
-    match store(peer, family, vec![event]).await?.pop() {
+    match store(peer, family, from, vec![event]).await?.pop() {
         Some((_, reason)) => Err(reason),
         None => Ok(()),
     }
@@ -217,9 +219,10 @@ async fn store_one(peer: &Peer, family: Family, event: Event) -> Result<(), Stri
 async fn store(
     peer: &Peer,
     family: Family,
+    from: IpAddr,
     events: Vec<Event>,
 ) -> Result<Vec<(usize, String)>, String> {
-    let stored = match peer.push(family, events) {
+    let stored = match peer.push(family, from, events) {
         Ok(receive) => {
             let received = receive.await;
             received

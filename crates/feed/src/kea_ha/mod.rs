@@ -16,6 +16,7 @@ mod execute;
 mod http;
 mod keeper;
 mod lease;
+mod origins;
 mod peer;
 mod places;
 mod pull;

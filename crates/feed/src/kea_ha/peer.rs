@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -15,6 +16,7 @@ use leaseq_store::{
 use tokio::sync::{oneshot, watch};
 
 use super::lease;
+use super::origins::{Foreign, Origins};
 use crate::held::Key;
 use crate::kea::Family;
 use crate::run::{Intake, IntakeError, Status};
@@ -63,6 +65,10 @@ struct Known {
     lost: Option<Stamp>,
     /// While a pull runs: what was pushed since it began, and the transaction it told.
     pushed: Option<HashMap<u64, u32>>,
+    /// Who sent leases since the last pull.
+    origins: Origins,
+    /// Who sent leases that the last pull did not find.
+    foreign: Option<Foreign>,
     /// Leases with relay data, and without.
     with_relay_data: u64,
     without_relay_data: u64,
@@ -129,10 +135,11 @@ impl Peer {
         self.keys.hash_one(place)
     }
 
-    /// Hands a push to the store; what comes of it is received once it is durable.
+    /// Hands a push of a server at `from` to the store; what comes of it is received once it is durable.
     pub(super) fn push(
         &self,
         family: Family,
+        from: IpAddr,
         events: Vec<Event>,
     ) -> Result<oneshot::Receiver<Result<Committed, CommitError>>, PushError> {
         let at = self.now();
@@ -141,9 +148,15 @@ impl Peer {
         let known = &mut state.families[index(family)];
         for event in &events {
             known.count(event);
-            if let (Some(pushed), Some(place)) = (&mut known.pushed, Key::of(event)) {
+            let Some(key) = Key::of(event).map(|place| self.key(place)) else {
+                continue;
+            };
+            if is_active(event) {
+                known.origins.note(key, from);
+            }
+            if let Some(pushed) = &mut known.pushed {
                 let cltt = lease::cltt(event).unwrap_or(at.seconds());
-                pushed.insert(self.key(place), cltt);
+                pushed.insert(key, cltt);
             }
         }
         let (status, count) = (Arc::clone(&self.status), events.len() as u64);
@@ -237,10 +250,8 @@ impl Peer {
             return false;
         };
         // The end of one client's lease does not end the lease that another has got since, be it within the same second.
-        let ends = !matches!(event, Event::V4(event) if event.state == LeaseState::Active)
-            && !matches!(event, Event::V6(event) if event.state == LeaseState::Active);
         match stored.checked_sub(told) {
-            Some(0) => ends && !same_client,
+            Some(0) => !is_active(event) && !same_client,
             Some(older) => older <= OVERTAKEN_SECONDS,
             None => false,
         }
@@ -255,13 +266,26 @@ impl Peer {
 
     /// A pull of this family has ended. If it had all leases, nothing that was lost before `began` is unknown any more.
     pub(super) fn end_pull(&self, family: Family, complete_since: Option<Stamp>) {
-        let known = &mut self.lock().families[index(family)];
+        let mut state = self.lock();
+        let known = &mut state.families[index(family)];
         known.pushed = None;
-        if let Some(began) = complete_since {
-            known.is_there = true;
-            known.confirmed = known.confirmed.max(Some(began));
-            known.lost = known.lost.filter(|lost| *lost > began);
-        }
+        let Some(began) = complete_since else {
+            return;
+        };
+        known.is_there = true;
+        known.confirmed = known.confirmed.max(Some(began));
+        known.lost = known.lost.filter(|lost| *lost > began);
+        known.foreign = known.origins.end();
+        let foreign = state.families.iter().zip(["control4", "control6"]);
+        let told: Vec<String> = foreign
+            .filter_map(|(known, control)| Some(format!("{control}: {}", known.foreign.as_ref()?)))
+            .collect();
+        drop(state);
+        let remark = (!told.is_empty()).then(|| {
+            let told = told.join("; ");
+            format!("{told}: servers that do not share their leases need feeds of their own")
+        });
+        self.status.remark("kea-ha-foreign-leases", remark);
     }
 
     /// The control channel answered a question that was asked at this time.
@@ -296,6 +320,10 @@ impl Peer {
         });
         if of_page {
             kept.iter().for_each(|event| known.count(event));
+        } else {
+            for place in kept.iter().filter_map(Key::of) {
+                known.origins.is_gone(self.key(place));
+            }
         }
         let count = kept.len();
         intake.submit(kept, None)?;
@@ -362,6 +390,15 @@ impl Peer {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether the event tells of a lease that somebody has.
+fn is_active(event: &Event) -> bool {
+    match event {
+        Event::V4(event) => event.state == LeaseState::Active,
+        Event::V6(event) => event.state == LeaseState::Active,
+        Event::Feed(_) => false,
     }
 }
 

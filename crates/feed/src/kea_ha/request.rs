@@ -87,7 +87,7 @@ impl Requests {
             }
         };
         unread.reason = None;
-        match execute(peer, &body).await {
+        match execute(peer, from.ip(), &body).await {
             Ok(answer) => {
                 place.was_of_use();
                 response(StatusCode::OK, answer.json())

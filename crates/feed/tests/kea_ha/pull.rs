@@ -175,3 +175,35 @@ fn a_feed_ends_while_kea_does_not_answer() {
     let (_asked, _) = silent.accept().unwrap();
     feed.feed.stop();
 }
+
+#[test]
+fn a_server_whose_leases_are_not_those_of_the_one_that_is_asked_is_remarked() {
+    let control = Control::start([paged4(10, NOW)]);
+    let feed = fixture(Some(control.path()), None);
+    control.wait_for_pull();
+    let mut kea = feed.kea();
+    for last in 100..120 {
+        kea.command("lease4-update", pushed4(last, NOW));
+    }
+    let remarked = |feed: &Fixture| {
+        let remark = feed.told().remark.unwrap_or_default();
+        remark.contains("control4: 20 of 20 leases that 127.0.0.1 had sent were not among those")
+    };
+    assert!(!remarked(&feed));
+    control.set_pid(2);
+    control.wait_for_pull();
+    feed.wait_until(remarked);
+    assert_eq!(
+        feed.lease4("198.51.100.100").unwrap().state,
+        State::Released
+    );
+    // It shares its leases from now on.
+    for last in 100..120 {
+        control.put(paged4(last, NOW + 1));
+        kea.command("lease4-update", pushed4(last as u8, NOW + 1));
+    }
+    control.set_pid(3);
+    control.wait_for_pull();
+    feed.wait_until(|feed| !remarked(feed));
+    assert_eq!(active(&feed), 21);
+}

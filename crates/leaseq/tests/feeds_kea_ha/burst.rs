@@ -1,8 +1,8 @@
 //! Releases that come faster than a client would send them.
 //!
 //! A client is not answered to a DHCPRELEASE and does not repeat it, and a Kea that cannot keep up drops packets, unheard and
-//! uncounted. So not every release that is sent happens: of 10,000 that are sent without a pause Kea counts a few hundred as
-//! received. But each that Kea has done arrives here, on the stream and in the store, by what it pushes alone: the feed has no
+//! uncounted. So not every release that is sent happens: of 10,000 that were sent without a pause, Kea 2.2 counted from 66 to
+//! 1,075 as received. But each that Kea has done arrives here, on the stream and in the store, by what it pushes alone: the feed has no
 //! control channel that could make good what was lost. No address changes twice here, so that nothing may be left out on the
 //! way either: RFC 7724 §6 lets a stream leave out a state that a later one of the same binding has overtaken, and nothing else.
 
