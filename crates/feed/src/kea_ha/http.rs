@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::access::{Credentials, ServerTls};
+use super::parting::WithoutGoodbye;
 use super::peer::Peer;
 use super::places::{Ending, Limits, Places, Taken};
 use super::request::Requests;
@@ -158,7 +159,7 @@ async fn attend(socket: TcpStream, from: SocketAddr, shared: &Shared, place: &Ta
         () = has_ended(&mut ends) => return,
     };
     match shaken {
-        Ok(socket) => converse(socket, from, shared, place).await,
+        Ok(socket) => converse(WithoutGoodbye(socket), from, shared, place).await,
         // Whoever only looks whether the port is open loses nothing.
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
             tracing::debug!(id = "kea-ha-connection-ended", %from, %error, "a connection ended");

@@ -17,6 +17,7 @@ mod http;
 mod keeper;
 mod lease;
 mod origins;
+mod parting;
 mod peer;
 mod places;
 mod pull;

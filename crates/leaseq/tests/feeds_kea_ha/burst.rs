@@ -80,11 +80,12 @@ fn each_release_that_kea_has_done_arrives() {
     );
     assert!(!released.is_empty());
     // An address that was given to somebody else at once is told as his.
-    let released: HashSet<String> = released
+    let ended = released
         .into_iter()
-        .filter(|address| !afterwards.contains(address))
-        .collect();
-    stream.wait_for_all(released, true);
+        .filter(|address| !afterwards.contains(address));
+    let ended = ended.map(|address| (address, true));
+    let given = afterwards.iter().map(|address| (address.clone(), false));
+    stream.wait_for_each(ended.chain(given));
     stream.end();
     server.signal(Signal::TERM);
     let (status, log) = server.wait();

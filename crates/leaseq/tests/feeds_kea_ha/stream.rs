@@ -58,20 +58,27 @@ impl Stream {
     }
 
     /// Waits until each of these addresses was told in this state.
-    pub fn wait_for_all(&mut self, mut addresses: HashSet<String>, ended: bool) {
-        while !addresses.is_empty() {
+    pub fn wait_for_all(&mut self, addresses: HashSet<String>, ended: bool) {
+        self.wait_for_each(addresses.into_iter().map(|address| (address, ended)));
+    }
+
+    /// The same, in a state of its own each: whether its lease has ended.
+    pub fn wait_for_each(&mut self, wanted: impl IntoIterator<Item = (String, bool)>) {
+        let mut wanted: HashSet<(String, bool)> = wanted.into_iter().collect();
+        let told = |change: &Value| {
+            let address = change["address"].as_str()?.to_owned();
+            Some((address, change["ended"].as_bool()?))
+        };
+        while !wanted.is_empty() {
             let missing = format!(
-                "{} addresses, {:?} among them, to ended={ended}",
-                addresses.len(),
-                addresses.iter().next()
+                "{} addresses, {:?} among them (address, ended)",
+                wanted.len(),
+                wanted.iter().next()
             );
-            let is_wanted = |change: &Value| {
-                let address = change["address"].as_str();
-                change["ended"] == ended
-                    && address.is_some_and(|address| addresses.contains(address))
-            };
+            let is_wanted =
+                |change: &Value| told(change).is_some_and(|change| wanted.contains(&change));
             let change = self.next_of(is_wanted, &missing);
-            addresses.remove(change["address"].as_str().unwrap());
+            wanted.remove(&told(&change).unwrap());
         }
     }
 
