@@ -112,20 +112,19 @@ impl Indexes {
         Ok(end == high)
     }
 
-    /// Puts the new indexes into the place of the old ones.
-    pub(crate) fn install_anew(&mut self) {
-        let Some(anew) = self.anew.take() else {
-            return;
-        };
-        if let Some(new) = anew.ranges {
-            self.range_vpns = new.vpns;
-            self.ranges = new.ranges;
-            self.outside = new.outside;
+    /// Puts the new indexes into the place of the old ones, which it gives: to free them takes its time.
+    pub(crate) fn install_anew(&mut self) -> Option<Box<Anew>> {
+        let mut anew = self.anew.take()?;
+        if let Some(new) = &mut anew.ranges {
+            std::mem::swap(&mut self.range_vpns, &mut new.vpns);
+            std::mem::swap(&mut self.ranges, &mut new.ranges);
+            std::mem::swap(&mut self.outside, &mut new.outside);
         }
-        if let Some(mut new) = anew.links {
+        if let Some(new) = &mut anew.links {
             new.swap(self);
             self.links_generation = (self.links_generation + 1) % GENERATIONS;
         }
+        Some(anew)
     }
 
     /// Whether what changes of a slot is to be changed in the new indexes too.

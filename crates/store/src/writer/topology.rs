@@ -101,7 +101,7 @@ impl Writer {
     }
 
     fn install_topology(&mut self, topology: Topology) {
-        self.indexes.install_anew();
+        let old = self.indexes.install_anew();
         for at in 0..self.indexes.range_vpns.len() {
             let vpn = self.indexes.range_vpns[at].clone();
             self.note_vpn(vpn.as_ref());
@@ -109,8 +109,12 @@ impl Writer {
         self.topology = topology;
         self.fingerprint = self.fingerprint_now();
         let places = Places::of(&self.indexes);
-        self.shared.places.store(Arc::new(places));
+        let old = (old, self.shared.places.swap(Arc::new(places)));
         self.refresh_counts();
+        // Where there is no thread for it, they are freed here.
+        let _ = std::thread::Builder::new()
+            .name("leaseq-free".to_owned())
+            .spawn(move || drop(old));
     }
 
     /// The store stops: changes that are not done are not made.
