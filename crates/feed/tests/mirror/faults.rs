@@ -12,7 +12,7 @@ use leaseq_wire::v4::message_type::{
     DHCPACTIVELEASEQUERY, DHCPBULKLEASEQUERY, DHCPLEASEUNASSIGNED,
 };
 
-use crate::server::{Mirror, Part, active4, base, done4, message4, part, status4};
+use crate::server::{Mirror, Part, active4, base, done4, message4, part, status4, stream4};
 use crate::v4::bulk;
 
 /// Ends the bulk query with this status after these addresses.
@@ -170,13 +170,7 @@ fn a_server_that_stalls_is_given_up_and_asked_again() {
             connection.say(&active4(xid, 4, 4)[..70]);
             connection.hold();
         }),
-        part(|mut connection| {
-            let (xid, since) = connection.request4(DHCPACTIVELEASEQUERY);
-            assert_eq!(since, Some(base() + 3));
-            connection.say(&status4(xid, 5, CatchUpComplete));
-            connection.say(&active4(xid, 4, 6));
-            connection.hold();
-        }),
+        stream4(3, 5, &[(4, 6)]),
     ];
     let mirror = Mirror::start_with(Family::V4, script, |settings| {
         settings.data_timeout = Duration::from_millis(200);
@@ -244,12 +238,7 @@ fn a_clock_that_was_put_back_while_nobody_listened_is_noticed_too() {
             connection.say(&status4(xid, 1_000, CatchUpComplete));
             connection.say(&status4(xid, 1_000, ConnectionActive));
         }),
-        part(|mut connection| {
-            let (xid, since) = connection.request4(DHCPACTIVELEASEQUERY);
-            assert_eq!(since, Some(base() + 1_000));
-            connection.say(&status4(xid, 6, CatchUpComplete));
-            connection.hold();
-        }),
+        stream4(1_000, 6, &[]),
         bulk(&[3], 7),
     ];
     let mirror = Mirror::start(Family::V4, script);
@@ -282,13 +271,7 @@ fn rubbish_is_rejected_and_the_rest_kept() {
                 connection.say(&[0, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 0]);
                 connection.hold();
             }),
-            part(|mut connection| {
-                let (xid, since) = connection.request4(DHCPACTIVELEASEQUERY);
-                assert_eq!(since, Some(base() + 2));
-                connection.say(&status4(xid, 3, CatchUpComplete));
-                connection.say(&active4(xid, 5, 4));
-                connection.hold();
-            }),
+            stream4(2, 3, &[(5, 4)]),
         ],
     );
     mirror.wait_until("what came later", |mirror| mirror.has_read_up_to(4));

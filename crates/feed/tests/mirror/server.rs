@@ -356,6 +356,20 @@ pub fn status4(xid: u32, after: u32, status: StatusCode) -> Vec<u8> {
     })
 }
 
+/// Answers an active query from a time after [`base`]: it is caught up with at another, then these addresses are leased at these
+/// times.
+pub fn stream4(since: u32, caught_up: u32, leased: &'static [(u8, u32)]) -> Part {
+    part(move |mut connection| {
+        let (xid, from) = connection.request4(type4::DHCPACTIVELEASEQUERY);
+        assert_eq!(from, Some(base() + since));
+        connection.say(&status4(xid, caught_up, StatusCode::CatchUpComplete));
+        for (last, after) in leased {
+            connection.say(&active4(xid, *last, *after));
+        }
+        connection.hold();
+    })
+}
+
 /// A DHCPv6 message at a time after [`base`], with whatever `more` adds.
 pub fn message6(
     request: &Request6,

@@ -7,7 +7,7 @@ use leaseq_wire::v4::DhcpState;
 use leaseq_wire::v4::StatusCode::{CatchUpComplete, ConnectionActive, DataMissing, NotAllowed};
 use leaseq_wire::v4::message_type::{DHCPACTIVELEASEQUERY, DHCPBULKLEASEQUERY};
 
-use crate::server::{Mirror, Part, active4, base, done4, free4, part, status4};
+use crate::server::{Mirror, Part, active4, base, done4, free4, part, status4, stream4};
 
 /// Answers the bulk query with these addresses as leased.
 pub fn bulk(leased: &'static [u8], after: u32) -> Part {
@@ -214,13 +214,7 @@ fn active_leasequery_that_comes_later_is_used() {
                 let (xid, _) = connection.request4(DHCPBULKLEASEQUERY);
                 connection.say(&done4(xid, 2, None));
             }),
-            part(|mut connection| {
-                let (xid, since) = connection.request4(DHCPACTIVELEASEQUERY);
-                assert_eq!(since, Some(base() + 2));
-                connection.say(&status4(xid, 3, CatchUpComplete));
-                connection.say(&active4(xid, 2, 4));
-                connection.hold();
-            }),
+            stream4(2, 3, &[(2, 4)]),
         ],
     );
     mirror.wait_until("the change", |mirror| mirror.has_read_up_to(4));
@@ -299,13 +293,7 @@ fn a_restart_goes_on_where_the_store_has_come_to() {
                 connection.say(&active4(xid, 2, 7));
                 connection.hold();
             }),
-            part(|mut connection| {
-                let (xid, since) = connection.request4(DHCPACTIVELEASEQUERY);
-                assert_eq!(since, Some(base() + 7));
-                connection.say(&status4(xid, 8, CatchUpComplete));
-                connection.say(&active4(xid, 3, 9));
-                connection.hold();
-            }),
+            stream4(7, 8, &[(3, 9)]),
         ],
     );
     mirror.wait_until("the change", |mirror| mirror.has_read_up_to(7));
