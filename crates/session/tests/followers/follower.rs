@@ -103,6 +103,13 @@ impl Follower {
             (None, Start::Beginning) => Some(946_684_800),
             (None, _) => None,
         };
+        // Who asks from the beginning again knows nothing: what it was told before may have ended, and the end be forgotten.
+        if self.remembered.is_none()
+            && self.start == Start::Beginning
+            && let Side::V6(_, table) = &mut self.side
+        {
+            *table = Table6::default();
+        }
         self.next_xid += 1;
         let query = self.query();
         let request = query.active_request(self.next_xid, since.map(UnixSeconds));
