@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crate::error::{CommitError, SubmitError};
 use crate::event::{Event, EventError};
+use crate::stats::VerifyReport;
 use crate::store::{Committed, TopologyChange, TopologyChangeError};
 use crate::topology::Topology;
 
@@ -39,6 +40,8 @@ pub(crate) enum Command {
         grace: u32,
         done: Done,
     },
+    /// Check the indexes while nothing changes.
+    Verify(Box<dyn FnOnce(VerifyReport) + Send>),
     /// A compaction has run.
     Compacted,
     /// Stop; with a checkpoint or without.

@@ -216,10 +216,22 @@ impl Store {
         self.reader.clone()
     }
 
-    /// Checks the log and each index against a full scan of it. Writing goes on meanwhile; what changes during the check is
-    /// not told as wrong.
+    /// Checks the log and each index against a full scan of it. Changes go on meanwhile; only if something looks wrong, which may
+    /// just have changed, they wait for a second look at all of it.
     pub fn verify(&self) -> VerifyReport {
-        verify::verify(&self.reader)
+        let report = verify::verify(&self.reader);
+        if report.problems.is_empty() {
+            return report;
+        }
+        let (send, answer) = sync_channel(1);
+        let done = Box::new(move |report| {
+            let _ = send.send(report);
+        });
+        let asked = self.put(Command::Verify(done), true).ok();
+        // A store that was stopped, or opened for reading, does not change any more.
+        asked
+            .and_then(|()| answer.recv().ok())
+            .unwrap_or_else(|| verify::verify(&self.reader))
     }
 
     /// Stops: takes no more events, stores those that were taken, appends an empty batch and writes the checkpoint. Whoever

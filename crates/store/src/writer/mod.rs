@@ -20,7 +20,8 @@ use crate::shared::Shared;
 use crate::store::Committed;
 use crate::time::Stamp;
 use crate::topology::Topology;
-use crate::view::Published;
+use crate::verify;
+use crate::view::{Published, Reader};
 use crate::vpn::Vpn;
 use crate::warm::TOGETHER;
 
@@ -158,6 +159,11 @@ impl Writer {
             Command::Compacted => {
                 let _ = self.commit();
                 self.compacted();
+            }
+            Command::Verify(done) => {
+                let _ = self.commit();
+                let shared = Arc::clone(&self.shared);
+                done(verify::verify(&Reader { shared }));
             }
             Command::Topology(topology, done) => self.change_topology(*topology, done),
             Command::Times {
@@ -509,7 +515,7 @@ impl Writer {
                     done(Err(CommitError::Stopped));
                 }
                 Command::Topology(_, done) => done(Err(CommitError::Stopped.into())),
-                Command::Compacted | Command::Stop(_) => {}
+                Command::Verify(_) | Command::Compacted | Command::Stop(_) => {}
             }
         }
         let stored = self.commit();
