@@ -179,17 +179,23 @@ fn a_mirror_over_tls_says_what_is_wrong_and_recovers_when_it_is_put_right() {
     origin.feed(&marker(1));
     mirror.wait_for_client(1);
 
-    // Our renewal goes wrong: a key without its certificate, then a certificate that is not accepted.
+    // Our renewal goes wrong: with a key that is another certificate's, those of before are used.
     put(ours.path(), &[("mirror.key", &stranger[1])]);
     origin.kill();
     origin.start_again();
     mirror.server().wait_for_log("mirror-tls");
+    origin.feed(&marker(2));
+    mirror.wait_for_client(2);
+
+    // Then a certificate that is not accepted.
     put_ours(&stranger);
+    origin.kill();
+    origin.start_again();
     wait_for_trouble(&mirror, &["received fatal alert", "reset by peer"]);
     put_ours(&isp.sign("replica.example.net", "clientAuth"));
     origin.feed(&changes.some(50));
-    origin.feed(&marker(2));
-    mirror.wait_for_client(2);
+    origin.feed(&marker(3));
+    mirror.wait_for_client(3);
     assert_eq!(streams(&origin), [(4, true), (6, true)]);
     settle_and_compare(origin, mirror);
 }
