@@ -164,6 +164,15 @@ impl Server {
                 .sum()
         };
         until("the streams are open", || self.sum(open) == count);
+        // What is asked is noted at the end of a turn: then a stream has found its place in the log, and is told what is
+        // committed from now on.
+        until("the streams have begun", || {
+            let connections = self.engine.connections();
+            let begun = connections
+                .iter()
+                .filter(|one| one.is_stream && one.queries_asked > 0);
+            begun.count() as u64 >= count
+        });
     }
 
     /// Connections closed for a reason so far, first of DHCPv4, then of DHCPv6.
