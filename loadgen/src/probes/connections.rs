@@ -158,7 +158,8 @@ impl<'a> Maximum<'a> {
             if number >= bound {
                 break End::Bound;
             }
-            let grace = match number < self.expected {
+            // The one that was one too many and was not refused has just been closed, and may still count.
+            let grace = match number <= self.expected {
                 true => GRACE,
                 false => Duration::ZERO,
             };
